@@ -1,7 +1,7 @@
 """Executes a compiled pipeline on this machine with `kfp.local`.
 
-KFP writes everything, its own notes and the steps' output, to standard output. It goes to the run's log instead, and the
-person sees a line a step with its time, and the steps' own progress beneath it.
+KFP writes everything, its own notes and the steps' output, to standard output. It goes to the run's log instead,
+and the person sees a line a step with its time, and the steps' own progress beneath it.
 """
 
 import contextlib
@@ -156,7 +156,7 @@ def execute(
 @contextlib.contextmanager
 def _quiet_steps() -> Any:
     """Keeps TensorFlow's start-up notes out of the steps' output, and bytecode on: imports are slow without it."""
-    wanted = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0", "PYTHONUNBUFFERED": "1"}
+    wanted = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
     before = {key: os.environ.get(key) for key in (*wanted, "PYTHONDONTWRITEBYTECODE")}
     os.environ.update(wanted)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
