@@ -44,6 +44,12 @@ class ProjectConfig(StrictModel):
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
+def shipped_configs() -> dict[str, str]:
+    """Paths of the configs that come with recloop, by name."""
+    folder = Path(__file__).parent / "configs"
+    return {path.stem: str(path) for path in sorted(folder.glob("*.yaml"))}
+
+
 def load_config(path: str | Path) -> ProjectConfig:
     """Reads a project config.
 
