@@ -183,6 +183,6 @@ def _collect(root: Path, steps: list[StepRecord]) -> dict[str, dict[str, str]]:
         for name, listed in outputs.items():
             for artifact in listed["artifacts"]:
                 artifacts[step][name] = artifact["uri"]
-                if artifact["type"]["schemaTitle"] == "system.Metrics" and step in by_name:
+                if name == "metrics" and step in by_name:
                     by_name[step].metrics.update(artifact.get("metadata", {}))
     return artifacts
