@@ -28,8 +28,8 @@ class Catalogue:
 
     def __init__(self, features: Iterable[Feature], item_features: pa.Table | str | Path) -> None:
         self.features = tuple(features)
-        self.attributes = tuple(f for f in self.features if not isinstance(f.source, AggregateSource))
-        self.aggregates = tuple(f for f in self.features if isinstance(f.source, AggregateSource))
+        self.aggregates = tuple(f for f in self.features if _changes(f))
+        self.attributes = tuple(f for f in self.features if not _changes(f))
         wanted = [KEY, "event_timestamp", *(f.name for f in self.features if f.name != KEY)]
         self._table = (
             item_features.select(wanted)
@@ -90,3 +90,8 @@ class Catalogue:
         )
         joined = join_as_of(rows, self._table, KEY, columns) if columns else pa.table({KEY: rows.column(KEY)})
         return joined if KEY in joined.column_names else joined.append_column(KEY, rows.column(KEY))
+
+
+def _changes(feature: Feature) -> bool:
+    """Whether the value, or what a model makes of it, differs from instant to instant."""
+    return isinstance(feature.source, AggregateSource) or feature.kind == "timestamp"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
+from feature_repo.errors import ConfigError
 from feature_repo.spec import ENTITY_KEYS, Feature
 from trainer.config import RetrievalConfig
 from trainer.embeddings import EmbeddingTables, HistoryPooling, histories
@@ -63,6 +64,7 @@ class TwoTower(tf.keras.Model):
         super().__init__()
         self.query_features = tuple(query_features)
         self.item_features = tuple(f for f in item_features if f.name != ITEM_KEY)
+        check_item_side(sizes, self.item_features, "retrieval")
         self.embedding = EmbeddingTables(
             sizes, ITEM_KEY, config.embedding_dimension, config.feature_dimension, config.seed
         )
@@ -92,3 +94,12 @@ class TwoTower(tf.keras.Model):
         if not self.item_features:
             return key
         return self.item_tower(self.embedding.dense(self.item_features, encoded)) + key
+
+
+def check_item_side(sizes: dict[str, int], features: tuple[Feature, ...], stage: str) -> None:
+    """Raises a ConfigError where nothing tells one item from another."""
+    if ITEM_KEY not in sizes and not features:
+        raise ConfigError(
+            f"{stage} has no feature that tells items apart. Received: no {ITEM_KEY} and no attribute of items: "
+            f"add {stage} to the `used_by` of one"
+        )
