@@ -105,7 +105,7 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
 def bootstrap_interval(
     values: np.ndarray, users: np.ndarray, samples: int, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Mean of per-query values with a percentile interval; whole users are resampled, since a user's queries go together.
+    """Mean of per-query values with a percentile interval; whole users are resampled: their queries go together.
 
     Args:
         values: [n] float.
