@@ -61,7 +61,7 @@ def test_queries_are_positives_that_the_user_did_not_have(moments):
 
 
 def test_popularity_counts_positives_before_the_instant_and_leaves_seen_items_out(moments, events):
-    # Before day 9: a 2 positives, others none. u: corpus c, d tie at 0, c first -> d is 2nd. v: corpus b, c, d -> c is 2nd.
+    # Before day 9: a 2 positives, others none. u: c and d tie at 0, c comes first -> d is 2nd. v: b, c, d -> c is 2nd.
     assert popularity_ranks(moments, moments.queries(), events, 4, None).tolist() == [2, 2]
 
 
@@ -80,14 +80,16 @@ def test_popularity_forgets_what_left_the_window(events):
     assert popularity_ranks(moments, moments.queries(), events, 4, 1.0).tolist() == [1, 1]
 
 
-def test_event_on_the_edge_of_the_window_still_counts(events):
+def test_event_on_the_edge_of_the_window_still_counts():
+    past = pa.table({"user_id": ["v"], "item_id": ["d"], "timestamp": times(2), "positive": [True]})
+    events = read_events(past, CATALOGUE)
     impressions = pa.table(
-        {"user_id": ["x"], "item_id": ["a"], "timestamp": times(9), "label": pa.array([1], pa.int8())}
+        {"user_id": ["x"], "item_id": ["d"], "timestamp": times(9), "label": pa.array([1], pa.int8())}
     )
     moments = find_moments(impressions, events, CATALOGUE)
-    # Window of 7 days on day 9 reaches back to day 2 inclusive: a has 1, nothing else any.
+    # Seven days before day 9 is day 2: d counts there, and one tenth of a day later it no longer does.
     assert popularity_ranks(moments, moments.queries(), events, 4, 7.0).tolist() == [1]
-    assert popularity_ranks(moments, moments.queries(), events, 4, 6.9).tolist() == [1]
+    assert popularity_ranks(moments, moments.queries(), events, 4, 6.9).tolist() == [4]
 
 
 def test_events_of_items_outside_the_catalogue_are_left_out():
