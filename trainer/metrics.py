@@ -1,121 +1,129 @@
-"""Metrics of retrieval, ranking and calibration, and their intervals.
+"""Metrics of retrieval and ranking, vectorised.
 
-The ranking metrics are for queries with one relevant item each, of which the rank is known: 0 is the top.
+A query has one relevant item here (the positive that is asked for), so every ranking metric is a function of the rank
+at which that item came: an array [n] of float64, 1 is first, `inf` is not there at all.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
 
-def target_ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Rank of each query's relevant item.
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its bootstrap interval."""
 
-    Among equal scores the relevant item is taken to be in the middle, so that a constant score is worth what
-    chance is.
+    mean: float
+    low: float
+    high: float
+
+
+def ranks_of_targets(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Ranks of one item a row; ties are broken by the lower column, as a stable sort does.
 
     Args:
-        scores: [n, m] float; -inf for what is not in the corpus.
-        targets: [n] column of the relevant item.
+        scores: [n, items] float; -inf for items that are not in the row's corpus.
+        targets: [n] int columns.
 
     Returns:
-        [n] int64, 0-based.
+        [n] float64 ranks; inf where the target itself is not in the corpus.
     """
-    own = scores[np.arange(len(scores)), targets][:, None]
-    return (scores > own).sum(axis=1) + ((scores == own).sum(axis=1) - 1) // 2
-
-
-def ndcg_at_k(ranks: np.ndarray, k: int) -> np.ndarray:
-    """[n] normalised discounted cumulative gain: 1 / log2(rank + 2) within the top k, else 0."""
-    _check_k(k)
-    return np.where(ranks < k, 1.0 / np.log2(ranks + 2.0), 0.0)
+    rows = np.arange(len(targets))
+    own = scores[rows, targets][:, None]
+    before = np.arange(scores.shape[1])[None, :] < np.asarray(targets)[:, None]
+    ranks = 1.0 + (scores > own).sum(axis=1) + ((scores == own) & before).sum(axis=1)
+    return np.where(np.isneginf(own[:, 0]), np.inf, ranks)
 
 
 def recall_at_k(ranks: np.ndarray, k: int) -> np.ndarray:
-    """[n] 1 where the relevant item is within the top k."""
-    _check_k(k)
-    return (ranks < k).astype(np.float64)
+    """[n]: 1 where the relevant item is among the first k. With one relevant item it is the hit rate too."""
+    return (ranks <= k).astype(np.float64)
+
+
+def ndcg_at_k(ranks: np.ndarray, k: int) -> np.ndarray:
+    """[n]: 1 / log2(1 + rank) where rank <= k, else 0; the ideal list has the item first."""
+    return np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0)
 
 
 def average_precision_at_k(ranks: np.ndarray, k: int) -> np.ndarray:
-    """[n] average precision: 1 / (rank + 1) within the top k, else 0."""
-    _check_k(k)
-    return np.where(ranks < k, 1.0 / (ranks + 1.0), 0.0)
+    """[n]: 1 / rank where rank <= k, else 0; its mean is MAP@k."""
+    return np.where(ranks <= k, 1.0 / ranks, 0.0)
 
 
-def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Probability that a positive scores above a negative, ties counting half; NaN if either is absent."""
-    positive = labels > 0
-    positives, negatives = int(positive.sum()), int((~positive).sum())
+def area_under_roc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Probability that a positive scores above a negative, ties counting half; nan where one class is absent."""
+    labels = np.asarray(labels, bool)
+    positives, negatives = int(labels.sum()), int((~labels).sum())
     if not positives or not negatives:
         return float("nan")
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    mean_rank = np.cumsum(counts) - (counts - 1) / 2.0
-    return float((mean_rank[inverse][positive].sum() - positives * (positives + 1) / 2.0) / (positives * negatives))
+    values, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    middle_ranks = np.cumsum(counts) - (counts - 1) / 2.0
+    rank_sum = middle_ranks[inverse][labels].sum()
+    return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean negative log likelihood, in nats."""
-    clipped = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
-    return float(-np.mean(np.where(labels > 0, np.log(clipped), np.log1p(-clipped))))
+    """Mean negative log-likelihood in nats; probabilities are kept 1e-7 away from 0 and 1."""
+    p = np.clip(np.asarray(probabilities, np.float64), 1e-7, 1 - 1e-7)
+    y = np.asarray(labels, np.float64)
+    return float(-np.mean(y * np.log(p) + (1 - y) * np.log1p(-p)))
 
 
-def calibration_table(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
-    """What was promised against what came, by equal spans of probability.
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Predictions between two bounds: how many, what they promise, what came."""
 
-    Returns:
-        For each span that holds a row: `from`, `to`, `rows`, `predicted` and `observed` means.
-    """
-    places = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    table = []
-    for place in range(bins):
-        here = places == place
-        if here.any():
-            table.append(
-                {
-                    "from": place / bins,
-                    "to": (place + 1) / bins,
-                    "rows": int(here.sum()),
-                    "predicted": float(probabilities[here].mean()),
-                    "observed": float((labels[here] > 0).mean()),
-                }
+    low: float
+    high: float
+    count: int
+    predicted: float
+    observed: float
+
+
+def calibration_bins(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> list[CalibrationBin]:
+    """Equal-width bins of [0, 1] that hold any prediction."""
+    p, y = np.asarray(probabilities, np.float64), np.asarray(labels, np.float64)
+    places = np.minimum((p * bins).astype(int), bins - 1)
+    found = []
+    for place in np.unique(places):
+        inside = places == place
+        found.append(
+            CalibrationBin(
+                place / bins, (place + 1) / bins, int(inside.sum()), float(p[inside].mean()), float(y[inside].mean())
             )
-    return table
+        )
+    return found
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:
-    """Mean distance between promised and observed rates over the spans, weighted by rows, in [0, 1]."""
-    table = calibration_table(labels, probabilities, bins)
-    return sum(row["rows"] * abs(row["predicted"] - row["observed"]) for row in table) / len(labels)
+    """Mean distance between predicted and observed rate over the bins, weighted by their counts."""
+    found = calibration_bins(labels, probabilities, bins)
+    total = sum(one.count for one in found)
+    return float(sum(one.count * abs(one.predicted - one.observed) for one in found) / total) if total else float("nan")
 
 
-class UserBootstrap:
-    """Intervals of means over queries, with users resampled: the queries of one user are not independent.
+def bootstrap_interval(
+    values: np.ndarray, users: np.ndarray, samples: int, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Mean of per-query values with a percentile interval; whole users are resampled: their queries go together.
 
     Args:
-        user_ids: [n] user of each query.
-        samples: how often users are drawn with replacement.
-        seed: of the draws.
+        values: [n] float.
+        users: [n] the user of each query.
+        samples: number of resamples.
+        seed: of the resampling.
+        level: of the interval.
+
+    Returns:
+        The mean over queries and its interval; nan where there is no query.
     """
-
-    def __init__(self, user_ids: np.ndarray, samples: int, seed: int = 0) -> None:
-        self._users, self._codes = np.unique(user_ids.astype(object), return_inverse=True)
-        size = len(self._users)
-        self._weights = np.random.default_rng(seed).multinomial(size, np.full(size, 1.0 / size), samples)
-        self._samples = self._weights @ np.bincount(self._codes, minlength=size)
-
-    def interval(self, values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-        """Percentile interval of the mean.
-
-        Args:
-            values: [n] metric of each query; for a paired comparison the difference of two.
-            level: in (0, 1).
-        """
-        totals = np.bincount(self._codes, weights=values, minlength=len(self._users))
-        means = (self._weights @ totals) / self._samples
-        tail = (1.0 - level) / 2.0
-        low, high = np.quantile(means, [tail, 1.0 - tail])
-        return float(low), float(high)
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise ValueError(f"`k` must be >= 1. Received: k={k}.")
+    if not len(values):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    _, groups = np.unique(users, return_inverse=True)
+    sums = np.bincount(groups, weights=values)
+    counts = np.bincount(groups)
+    draws = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=samples)
+    means = (draws @ sums) / np.maximum(draws @ counts, 1)
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(np.mean(values)), float(low), float(high))

@@ -64,7 +64,7 @@ class Selection:
         self._collect_queries(spec, preprocessing, train, validation, catalogue, towers)
         self._collect_impressions(spec, preprocessing, validation, towers)
 
-        @tf.function(autograph=False)
+        @tf.function(autograph=False, reduce_retracing=True)
         def score(requests: dict[str, tf.Tensor], items: dict[str, tf.Tensor], candidates: tf.Tensor) -> tf.Tensor:
             side = network.item_side(items)
             chosen = ItemSide(tf.gather(side.vector, candidates), tf.gather(side.activity, candidates))
