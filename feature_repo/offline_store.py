@@ -75,7 +75,7 @@ class AsofRetrievalJob(RetrievalJob):
         self, storage: SavedDatasetStorage, allow_overwrite: bool | None = False, timeout: int | None = None
     ) -> None:
         """Writes the result as one Parquet file."""
-        path = Path(storage.to_data_source().path)
+        path = Path(storage.to_data_source().get_table_query_string().strip('"'))
         if path.exists() and not allow_overwrite:
             raise FileExistsError(f"{path} exists already. Allow overwriting, or name another path.")
         pq.write_table(self.to_arrow(timeout=timeout), path)
@@ -201,7 +201,7 @@ def _join_view(
     fresh = f'f."{at}" >= r."{timestamp}" - INTERVAL {round(ttl * 1e6)} MICROSECONDS' if ttl else "TRUE"
     chosen = ", ".join(f'CASE WHEN {fresh} THEN f."{column}" END AS "{name}"' for name, column in columns.items())
     tables = {"asked": rows, "source": _read(source, config)}
-    if created is None:
+    if not created:
         query = f"""
             SELECT {chosen} FROM asked r
             ASOF LEFT JOIN source f ON {matches} AND r."{timestamp}" >= f."{at}" ORDER BY r.{_PLACE}
