@@ -87,30 +87,32 @@ def point_in_time_join(store: "FeatureStore", spec: FeatureSpec, rows: pa.Table)
         n rows in the same order: user_id, item_id, timestamp and the features; nulls where nothing is known.
     """
     asked = rows.select(["user_id", "item_id", "timestamp"]).rename_columns(["user_id", "item_id", "event_timestamp"])
-    names = [
-        f"{view}:{feature.name}" for view in (USER_FEATURES, ITEM_FEATURES) for feature in views_of(spec)[view][1]
-    ]
+    names = [f"{view}:{feature.name}" for view in (USER_FEATURES, ITEM_FEATURES) for feature in views_of(spec)[view][1]]
     joined = store.get_historical_features(asked.to_pandas(), names).to_arrow()
     return joined.rename_columns(["timestamp" if name == "event_timestamp" else name for name in joined.column_names])
 
 
-def materialise(store: "FeatureStore", end: datetime) -> dict[str, int]:
+def materialise(store: "FeatureStore", spec: FeatureSpec, end: datetime) -> dict[str, int]:
     """Writes the latest values of all entities to the online store.
 
     Args:
         store: an applied repository.
+        spec: the feature spec it was made from.
         end: instant of the last event; values that hold from just after it are included.
 
     Returns:
         Rows written by view.
     """
+    from feast import FileSource
+
     # Feast shows a progress bar a view, whether or not there is a terminal.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         store.materialize(datetime(1970, 1, 1, tzinfo=UTC), end.astimezone(UTC) + timedelta(microseconds=1))
     written = {}
     for view in store.list_feature_views():
-        keys = pq.read_table(view.batch_source.get_table_query_string().strip("`\""), columns=view.entities and [ENTITY_KEYS[view.entities[0]]])
-        written[view.name] = len(pc.unique(keys.column(0)))
+        source, side = view.batch_source, views_of(spec)[view.name][0]
+        if isinstance(source, FileSource):
+            written[view.name] = len(pc.unique(pq.read_table(source.path, columns=[ENTITY_KEYS[side]]).column(0)))
     return written
 
 
