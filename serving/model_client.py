@@ -35,13 +35,8 @@ class ModelClient:
 
     def __init__(self, address: str):
         """Takes `host:port`; connects on first use and again whenever the server comes back."""
-        # TensorFlow Serving's stubs import TensorFlow.
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
-        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._model = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._stubs: _Stubs | None = None
 
     async def predict(
         self, model: str, version: int, inputs: Mapping[str, np.ndarray], output: str, timeout_seconds: float
@@ -66,7 +61,7 @@ class ModelClient:
         for name, values in inputs.items():
             fill_tensor(request.inputs[name], values)
         try:
-            response = await self._prediction.Predict(request, timeout=timeout_seconds)
+            response = await self._connected().prediction.Predict(request, timeout=timeout_seconds)
         except grpc.aio.AioRpcError as error:
             raise self._error(f"{model} {version}", error) from error
         return read_tensor(response.outputs[output])
@@ -79,7 +74,7 @@ class ModelClient:
         request.model_spec.name = model
         request.model_spec.version.value = version
         try:
-            response = await self._model.GetModelStatus(request, timeout=timeout_seconds)
+            response = await self._connected().model.GetModelStatus(request, timeout=timeout_seconds)
         except grpc.aio.AioRpcError:
             return False
         available = get_model_status_pb2.ModelVersionStatus.State.AVAILABLE
@@ -87,11 +82,31 @@ class ModelClient:
 
     async def close(self) -> None:
         """Closes the connection."""
-        await self._channel.close()
+        if self._stubs is not None:
+            await self._stubs.channel.close()
+            self._stubs = None
+
+    def _connected(self) -> "_Stubs":
+        # Not before the first use: a channel belongs to the event loop that runs when it is made.
+        if self._stubs is None:
+            self._stubs = _Stubs(self.address)
+        return self._stubs
 
     def _error(self, what: str, error: grpc.aio.AioRpcError) -> ModelServerError:
         detail = " ".join((error.details() or "").split())
         return ModelServerError(error.code(), f"model server {self.address}, {what}: {error.code().name} {detail}")
+
+
+class _Stubs:
+    """A channel and what is called through it."""
+
+    def __init__(self, address: str):
+        # These import TensorFlow.
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+        self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
 
 def fill_tensor(proto: Any, values: np.ndarray) -> None:

@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8500, help="of gRPC; 0 for any that is free")
     parser.add_argument("--rest-port", type=int, default=8501, help="of REST; 0 for any that is free")
+    parser.add_argument("--versions", type=int, nargs="*", help="that are served; all when absent")
     parser.add_argument("--poll-seconds", type=float, default=1.0, help="how often new versions are looked for")
     parser.add_argument("--intra-op-threads", type=int, default=0, help="TensorFlow threads of one op; 0: its choice")
     parser.add_argument("--inter-op-threads", type=int, default=0, help="TensorFlow ops at once; 0: its choice")
@@ -38,7 +39,12 @@ def main() -> int:
     tf.config.threading.set_intra_op_parallelism_threads(arguments.intra_op_threads)
     tf.config.threading.set_inter_op_parallelism_threads(arguments.inter_op_threads)
     server = ModelServer(
-        arguments.models, arguments.host, arguments.port, arguments.rest_port, poll_seconds=arguments.poll_seconds
+        arguments.models,
+        arguments.host,
+        arguments.port,
+        arguments.rest_port,
+        poll_seconds=arguments.poll_seconds,
+        versions=frozenset(arguments.versions) if arguments.versions else None,
     )
     try:
         server.start(wait_seconds=LONGEST_LOADING_SECONDS)

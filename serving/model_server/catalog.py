@@ -58,8 +58,9 @@ class VersionState:
 class ModelCatalog:
     """Models by name and version. One thread loads and unloads; any number look up."""
 
-    def __init__(self, root: Path | None, poll_seconds: float):
-        """Takes a folder of models, each served in all its versions, and how often folders are looked at."""
+    def __init__(self, root: Path | None, poll_seconds: float, versions: frozenset[int] | None = None):
+        """Takes a folder of models, how often it is looked at, and which versions are served; all when absent."""
+        self._versions = versions
         self._root = root
         self._poll_seconds = poll_seconds
         self._sources: dict[str, ModelSource] = {}
@@ -159,7 +160,8 @@ class ModelCatalog:
         with self._lock:
             if self._root is not None and self._root.is_dir():
                 names = sorted(path.name for path in self._root.iterdir() if path.is_dir())
-                self._sources = {name: ModelSource(self._root / name) for name in names if not name.startswith(".")}
+                shown = [name for name in names if not name.startswith(".")]
+                self._sources = {name: ModelSource(self._root / name, self._versions) for name in shown}
             sources = dict(self._sources)
         wanted = {(name, v): path for name, source in sources.items() for v, path in source.wanted().items()}
         with self._lock:

@@ -32,6 +32,7 @@ class ModelServer:
         rest_port: int | None = 0,
         poll_seconds: float = 1.0,
         workers: int = 8,
+        versions: frozenset[int] | None = None,
     ):
         """Takes where the models lie and where to listen.
 
@@ -42,10 +43,11 @@ class ModelServer:
             rest_port: of REST; 0 for any that is free, None for no REST.
             poll_seconds: how often the folder is looked at for new versions.
             workers: most gRPC requests that run at once.
+            versions: of the models that are served; all when absent.
         """
         self._host = host
         self._asked = (port, rest_port)
-        self._catalog = ModelCatalog(models, poll_seconds)
+        self._catalog = ModelCatalog(models, poll_seconds, versions)
         self._workers = workers
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None
