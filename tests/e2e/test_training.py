@@ -1,6 +1,7 @@
 """The whole DAG on a tiny project, through the real local runner."""
 
 import json
+from pathlib import Path
 
 import pyarrow.parquet as pq
 from kfp import components
@@ -69,7 +70,7 @@ def test_summary_names_reports_that_open_without_a_network(trained):
     summary = run_summary(trained.folder, trained.record)
     assert len(summary["reports"]) == 3
     for path in summary["reports"]:
-        text = open(path, encoding="utf-8").read()
+        text = Path(path).read_text(encoding="utf-8")
         assert text.lstrip().lower().startswith("<!doctype html>")
         assert "<script src" not in text
         assert "<link" not in text
