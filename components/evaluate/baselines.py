@@ -21,9 +21,7 @@ def popularity_ranks(window: Window, recent_days: float | None = None) -> np.nda
     Returns:
         [n] int64 ranks, 0-based.
     """
-    ranked = [
-        _ranks(window, instants, recent_days) for instants in (window.positive_instants, window.event_instants)
-    ]
+    ranked = [_ranks(window, instants, recent_days) for instants in (window.positive_instants, window.event_instants)]
     return max(ranked, key=lambda ranks: float(ndcg_at_k(ranks, 10).mean()))
 
 
