@@ -1,5 +1,6 @@
 """How far what is served has moved from what the release was trained on."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -114,6 +115,8 @@ def measure_distances(
         for info in found.drift_skew_info
         if (name := info.path.step[-1]) in compared
         for measurement in info.drift_measurements
+        # Values that are no numbers have no distance; they are anomalies.
+        if math.isfinite(measurement.value)
     ]
 
 

@@ -115,4 +115,5 @@ def _column(feature: Feature, values: list[Any]) -> pa.Array:
         return pa.array(values, ARROW_TYPES[feature.kind])
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, OverflowError):
         # Values of another type are what the schema is there to find, not a reason to stop.
-        return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+        words = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+        return pa.array(words, pa.string())
