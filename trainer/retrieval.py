@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from feature_repo.errors import DataError
 from feature_repo.columns import Arrays
+from feature_repo.errors import DataError
 from feature_repo.spec import FeatureSpec
 from trainer.candidates import Queries, retrieve
 from trainer.catalogue import Catalogue
