@@ -1,5 +1,7 @@
 """Sections `retrieval` and `ranking` of a project config."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from feature_repo.model import StrictModel
@@ -9,22 +11,35 @@ class RetrievalConfig(StrictModel):
     """The two-tower model.
 
     Attributes:
-        embedding_dimension: size of the vectors that both towers end in.
+        positives: training rows that count as a match: `positive` ones, or `any` impression.
+        embedding_dimension: size of the vectors that both towers end in, and of the item ids' embeddings, which the
+            item tower and the query's histories share.
+        feature_dimension: size of every other embedding.
         hidden_units: widths of each tower's hidden layers.
+        history_pools: number of learned weightings of positions by which a history becomes vectors.
+        dropout: share of the query tower's inputs and hidden units dropped in training.
         epochs: most passes over the training positives.
         batch_size: positives a step; the other positives of a batch are its negatives.
+        shuffle_batches: rows are shuffled within stretches of time this many batches long. Item features are as of
+            each row's instant, so negatives must be of about the same time: else a popularity that grows over the
+            data gives away which item is whose.
         learning_rate: of Adam.
         temperature: divides the logits.
         patience: epochs without a better validation Recall@100 before training stops.
         seed: of weights and shuffling.
     """
 
-    embedding_dimension: int = Field(default=32, ge=2)
-    hidden_units: tuple[int, ...] = (64,)
-    epochs: int = Field(default=10, ge=1)
-    batch_size: int = Field(default=1024, ge=2)
-    learning_rate: float = Field(default=0.003, gt=0)
-    temperature: float = Field(default=0.1, gt=0)
+    positives: Literal["positive", "any"] = "positive"
+    embedding_dimension: int = Field(default=64, ge=2)
+    feature_dimension: int = Field(default=16, ge=1)
+    hidden_units: tuple[int, ...] = (128,)
+    history_pools: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    epochs: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=512, ge=2)
+    shuffle_batches: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=0.005, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
     patience: int = Field(default=2, ge=1)
     seed: int = 1
 
@@ -33,18 +48,37 @@ class RankingConfig(StrictModel):
     """The DCN-v2 ranker.
 
     Attributes:
+        embedding_dimension: size of the item ids' embeddings and of both sides' vectors.
+        feature_dimension: size of every other embedding.
+        user_units, item_units: width of the hidden layer of each side.
+        history_pools: as for retrieval.
         cross_layers: number of cross layers.
+        cross_rank: rank of a cross layer's weights.
         hidden_units: widths of the deep part.
-        sampled_negatives: items drawn from the catalogue for each positive impression, with label 0, so that the
-            ranker is trained on what it will score.
-        epochs, batch_size, learning_rate, patience, seed: as for retrieval; patience counts validation log loss.
+        dropout: share of histories and hidden units dropped in training.
+        sampled_negatives: items drawn from the catalogue for each impression, with label 0, so that the ranker is
+            trained on what it will score: half of them uniformly, half by the square root of popularity.
+        retrieval_weights: candidates for the weight of the retrieval score in the final logit; the one with the best
+            validation NDCG@10 is kept. Fitted on rows that neither model was trained on, because on its own
+            training positives retrieval is too sure of itself.
+        selection_queries: validation queries on which epochs and weights are compared.
+        epochs, batch_size, learning_rate, patience, seed: as for retrieval; patience counts validation NDCG@10.
     """
 
+    embedding_dimension: int = Field(default=32, ge=2)
+    feature_dimension: int = Field(default=8, ge=1)
+    user_units: int = Field(default=96, ge=1)
+    item_units: int = Field(default=64, ge=1)
+    history_pools: int = Field(default=4, ge=1)
     cross_layers: int = Field(default=2, ge=1)
-    hidden_units: tuple[int, ...] = (128, 64)
-    sampled_negatives: int = Field(default=0, ge=0)
-    epochs: int = Field(default=5, ge=1)
-    batch_size: int = Field(default=1024, ge=2)
-    learning_rate: float = Field(default=0.001, gt=0)
+    cross_rank: int = Field(default=32, ge=1)
+    hidden_units: tuple[int, ...] = (64, 32)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    sampled_negatives: int = Field(default=6, ge=0)
+    retrieval_weights: tuple[float, ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 1.0, 1.5), min_length=1)
+    selection_queries: int = Field(default=1000, ge=1)
+    epochs: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=512, ge=2)
+    learning_rate: float = Field(default=0.003, gt=0)
     patience: int = Field(default=1, ge=1)
     seed: int = 1

@@ -45,7 +45,7 @@ class CanonicalPaths:
 
 
 @dataclass(frozen=True)
-class FeaturePaths:
+class TablePaths:
     """Parquet files of the feature tables."""
 
     user_features: Path
@@ -53,7 +53,7 @@ class FeaturePaths:
     user_filters: Path
 
 
-def write_feature_tables(spec: FeatureSpec, canonical: CanonicalPaths, paths: FeaturePaths) -> dict[str, int]:
+def write_feature_tables(spec: FeatureSpec, canonical: CanonicalPaths, paths: TablePaths) -> dict[str, int]:
     """Makes the feature tables from the canonical ones.
 
     Args:

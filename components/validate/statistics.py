@@ -109,7 +109,7 @@ def columns_of(statistics: "DatasetFeatureStatisticsList") -> dict[str, Any]:
 
 def write_statistics(statistics: "DatasetFeatureStatisticsList", path: Path | str) -> None:
     """Writes the binary proto."""
-    _write(statistics.SerializeToString(), Path(path))
+    write_file(statistics.SerializeToString(), path)
 
 
 def read_statistics(path: Path | str) -> "DatasetFeatureStatisticsList":
@@ -133,7 +133,7 @@ def write_schema(schema: "Schema", path: Path | str) -> None:
     """Writes the proto as text, to be read and compared by people too."""
     from google.protobuf import text_format
 
-    _write(text_format.MessageToString(schema).encode(), Path(path))
+    write_file(text_format.MessageToString(schema).encode(), path)
 
 
 def read_schema(path: Path | str) -> "Schema":
@@ -188,7 +188,9 @@ def _domain(feature: Feature, column: Any) -> list[str]:
     return sorted(bucket.label for bucket in ranked)
 
 
-def _write(content: bytes, path: Path) -> None:
+def write_file(content: bytes, path: Path | str) -> None:
+    """Writes a file in one move, so that it is never half-written."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)

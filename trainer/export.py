@@ -1,0 +1,130 @@
+"""SavedModels: raw features in, preprocessing inside."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from feature_repo.spec import REQUEST_TIMESTAMP, RETRIEVAL_SCORE, Elapsed, Feature, FeatureSpec
+from trainer.dcn import ItemSide
+from trainer.inputs import Preprocessing, input_signature
+from trainer.ranking import RankingModel
+from trainer.retrieval import RetrievalModel
+from trainer.scoring import SIGNATURE
+
+
+class ServingModule(tf.Module):
+    """Functions and what they read. Keras layers are not attached: saving them as such would trace each again."""
+
+    def __init__(self, network: tf.keras.Model, preprocessing: Preprocessing, **functions: Callable) -> None:
+        super().__init__()
+        self.weights = list(network.variables)
+        self.tables = preprocessing.resources
+        for name, function in functions.items():
+            setattr(self, name, function)
+
+
+def export_towers(model: RetrievalModel, spec: FeatureSpec, user_tower: str | Path, item_tower: str | Path) -> None:
+    """Writes both towers.
+
+    Args:
+        model: a trained retrieval model.
+        spec: the feature spec it was trained with.
+        user_tower, item_tower: folders of the SavedModels; replaced where they exist.
+    """
+    network, preprocessing = model.network, model.preprocessing
+    query_signature = {**input_signature(spec.request_inputs("retrieval"), None), **_timestamp(None)}
+
+    @tf.function(input_signature=[query_signature], autograph=False)
+    def embed_queries(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        encoded = preprocessing(inputs, inputs[REQUEST_TIMESTAMP])
+        return {"embedding": network.embed_query(encoded)}
+
+    @tf.function(input_signature=[input_signature(spec.inputs("item", "retrieval"), None)], autograph=False)
+    def embed_items(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {"embedding": network.embed_item(preprocessing(inputs))}
+
+    _save(ServingModule(network, preprocessing, serve=embed_queries), user_tower)
+    _save(ServingModule(network, preprocessing, serve=embed_items), item_tower)
+
+
+def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) -> None:
+    """Writes the ranker.
+
+    Beside the served signature it carries `score_many`, which scores many requests against items that are read
+    once: the same numbers, for evaluation.
+
+    Args:
+        model: a trained ranker.
+        spec: the feature spec it was trained with.
+        ranker: folder of the SavedModel; replaced where it exists.
+    """
+    network, preprocessing = model.network, model.preprocessing
+    query_features, item_features = spec.request_inputs("ranking"), spec.inputs("item", "ranking")
+    spans = frozenset(f.name for f in item_features if isinstance(f.transform, Elapsed))
+
+    def probability(logits: tf.Tensor, retrieval_score: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(model.slope * (logits + model.retrieval_weight * retrieval_score) + model.intercept)
+
+    served = {
+        **input_signature(query_features, 1),
+        **_timestamp(1),
+        **input_signature(item_features, None),
+        RETRIEVAL_SCORE: tf.TensorSpec([None], tf.float32, name=RETRIEVAL_SCORE),
+    }
+
+    @tf.function(input_signature=[served], autograph=False)
+    def score(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        encoded = preprocessing(inputs, inputs[REQUEST_TIMESTAMP])
+        query = network.query_side(_only(encoded, query_features))
+        side = network.item_side(_only(encoded, item_features))
+        logits = network.logits(query, ItemSide(side.vector[None], side.activity[None]))
+        return {"score": probability(logits[0], inputs[RETRIEVAL_SCORE])}
+
+    many = [
+        input_signature(query_features, None),
+        tf.TensorSpec([None], tf.int64),
+        input_signature(item_features, None),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None], tf.float32),
+    ]
+
+    @tf.function(input_signature=many, autograph=False)
+    def score_many(
+        requests: dict[str, tf.Tensor],
+        seconds: tf.Tensor,
+        items: dict[str, tf.Tensor],
+        candidates: tf.Tensor,
+        retrieval_score: tf.Tensor,
+    ) -> tf.Tensor:
+        query = network.query_side(preprocessing(requests, seconds))
+        fixed = preprocessing({name: value for name, value in items.items() if name not in spans})
+        vector = tf.gather(network.item_vector(fixed), candidates)
+        # The span from an item's instant to the request differs with the request, so it is made a pair at a time.
+        spread = preprocessing({name: tf.gather(items[name], candidates) for name in spans}, seconds[:, None])
+        numbers = {f.name: tf.gather(fixed[f.name], candidates) for f in network.activity_features if f.name in fixed}
+        side = ItemSide(vector, network.item_activity({**numbers, **spread}, vector))
+        return probability(network.logits(query, side), retrieval_score)
+
+    _save(ServingModule(network, preprocessing, serve=score, score_many=score_many), ranker)
+
+
+def _only(encoded: dict[str, Any], features: tuple[Feature, ...]) -> dict[str, Any]:
+    return {f.name: encoded[f.name] for f in features}
+
+
+def _timestamp(rows: int | None) -> dict[str, tf.TensorSpec]:
+    return {REQUEST_TIMESTAMP: tf.TensorSpec([rows], tf.int64, name=REQUEST_TIMESTAMP)}
+
+
+def _save(module: ServingModule, folder: str | Path) -> None:
+    """Writes beside the folder and renames, so that a reader never meets half a model."""
+    target = Path(folder)
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    tf.saved_model.save(module, str(unfinished), signatures={SIGNATURE: module.serve})
+    shutil.rmtree(target, ignore_errors=True)
+    unfinished.rename(target)

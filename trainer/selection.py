@@ -1,0 +1,163 @@
+"""What is decided on validation rows: the ranker's best epoch and the weight of the retrieval score."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from feature_repo.columns import Arrays
+from feature_repo.spec import FeatureSpec
+from trainer.candidates import Queries, candidate_ranks, retrieve
+from trainer.catalogue import Catalogue
+from trainer.config import RankingConfig
+from trainer.dcn import DeepCrossRanker, ItemSide
+from trainer.engagements import Engagements
+from trainer.examples import Examples
+from trainer.inputs import Preprocessing
+from trainer.metrics import ndcg_at_k
+from trainer.retrieval import VALIDATION_SNAPSHOTS
+from trainer.scoring import Towers
+
+CANDIDATES = 500
+"""Candidates of each validation query; fewer than in serving, which seldom changes the top ten."""
+
+REQUESTS_AT_ONCE = 128
+"""Requests whose candidates are scored together."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Validation queries of one snapshot, ready to be scored at every epoch."""
+
+    requests: dict[str, tf.Tensor]
+    attributes: dict[str, tf.Tensor]
+    candidates: np.ndarray
+    retrieval_scores: np.ndarray
+    targets: np.ndarray
+
+
+class Selection:
+    """Scores validation rows with the ranker as it stands.
+
+    Args:
+        spec: the feature spec.
+        config: section `ranking`.
+        preprocessing, network: the ranker in training.
+        train, validation: their rows.
+        catalogue: items with the features that ranking or retrieval takes.
+        towers: the exported retrieval model.
+    """
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        config: RankingConfig,
+        preprocessing: Preprocessing,
+        network: DeepCrossRanker,
+        train: Examples,
+        validation: Examples,
+        catalogue: Catalogue,
+        towers: Towers,
+    ) -> None:
+        self._config, self._network = config, network
+        self._parts: list[_Part] = []
+        self._collect_queries(spec, preprocessing, train, validation, catalogue, towers)
+        self._collect_impressions(spec, preprocessing, validation, towers)
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def score(requests: dict[str, tf.Tensor], items: dict[str, tf.Tensor], candidates: tf.Tensor) -> tf.Tensor:
+            side = network.item_side(items)
+            chosen = ItemSide(tf.gather(side.vector, candidates), tf.gather(side.activity, candidates))
+            return network.logits(network.query_side(requests), chosen)
+
+        self._score = score
+
+    def best_weight(self) -> tuple[float, float]:
+        """The weight of the retrieval score with the best NDCG@10, and that value."""
+        sums = np.zeros(len(self._config.retrieval_weights))
+        queries = 0
+        for part in self._parts:
+            logits = self._score(part.requests, part.attributes, tf.constant(part.candidates, tf.int32)).numpy()
+            queries += len(logits)
+            for place, weight in enumerate(self._config.retrieval_weights):
+                # -inf marks what is beyond the corpus, with a weight of 0 too.
+                scores = np.where(np.isneginf(part.retrieval_scores), -np.inf, logits + weight * part.retrieval_scores)
+                ranks = candidate_ranks(scores, part.candidates, part.targets)
+                sums[place] += ndcg_at_k(ranks, 10).sum()
+        best = int(sums.argmax())
+        return float(self._config.retrieval_weights[best]), float(sums[best] / max(queries, 1))
+
+    def impression_scores(self, retrieval_weight: float) -> np.ndarray:
+        """[n] logits of the validation impressions, the retrieval score's part included."""
+        rows = len(self._impression_retrieval_scores)
+        logits = [
+            self._score(
+                {name: values[start : start + REQUESTS_AT_ONCE] for name, values in self._impression_requests.items()},
+                {name: values[start : start + REQUESTS_AT_ONCE] for name, values in self._impression_items.items()},
+                tf.range(min(REQUESTS_AT_ONCE, rows - start))[:, None],
+            ).numpy()[:, 0]
+            for start in range(0, rows, REQUESTS_AT_ONCE)
+        ]
+        return np.concatenate(logits) + retrieval_weight * self._impression_retrieval_scores
+
+    def _collect_queries(
+        self,
+        spec: FeatureSpec,
+        preprocessing: Preprocessing,
+        train: Examples,
+        validation: Examples,
+        catalogue: Catalogue,
+        towers: Towers,
+    ) -> None:
+        places = np.flatnonzero((validation.labels > 0) & (catalogue.codes(validation.item_ids) >= 0))
+        generator = np.random.default_rng(self._config.seed)
+        wanted = min(self._config.selection_queries, len(places))
+        chosen = validation.take(np.sort(generator.choice(places, wanted, replace=False)))
+        vectors = towers.embed_queries(chosen.arrays(spec.request_inputs("retrieval")), chosen.seconds)
+        targets = catalogue.codes(chosen.item_ids)
+        engagements = Engagements(
+            np.concatenate([train.user_ids, validation.user_ids]),
+            catalogue.codes(np.concatenate([train.item_ids, validation.item_ids])),
+            np.concatenate([train.instants, validation.instants]),
+        )
+        requests = preprocessing.encode(chosen.arrays(spec.request_inputs("ranking")), chosen.seconds)
+        span = (int(np.ptp(chosen.instants)) + 1) / 1_000_000 if len(chosen) else 1.0
+        found = retrieve(
+            Queries(chosen.user_ids, chosen.instants, targets, vectors),
+            catalogue,
+            engagements,
+            towers.embed_items,
+            span / VALIDATION_SNAPSHOTS,
+            CANDIDATES,
+        )
+        for part in found:
+            for start in range(0, len(part.rows), REQUESTS_AT_ONCE):
+                here = slice(start, start + REQUESTS_AT_ONCE)
+                rows = part.rows[here]
+                # Spans of time are taken to the middle request; they change little within a snapshot.
+                middle = np.full(len(catalogue), chosen.seconds[rows[len(rows) // 2]])
+                items = {f.name: part.items[f.name] for f in self._network.item_features}
+                self._parts.append(
+                    _Part(
+                        requests={name: tf.constant(values[rows]) for name, values in requests.items()},
+                        attributes=_tensors(preprocessing.encode(items, middle)),
+                        candidates=part.candidates[here],
+                        retrieval_scores=part.scores[here],
+                        targets=targets[rows],
+                    )
+                )
+
+    def _collect_impressions(
+        self, spec: FeatureSpec, preprocessing: Preprocessing, validation: Examples, towers: Towers
+    ) -> None:
+        queries = towers.embed_queries(validation.arrays(spec.request_inputs("retrieval")), validation.seconds)
+        items = towers.embed_items(validation.arrays(spec.inputs("item", "retrieval")))
+        self._impression_retrieval_scores = (queries * items).sum(axis=1)
+        features = (*self._network.query_features, *self._network.item_features)
+        encoded = _tensors(preprocessing.encode(validation.arrays(features), validation.seconds))
+        self._impression_requests = {f.name: encoded[f.name] for f in self._network.query_features}
+        self._impression_items = {f.name: encoded[f.name] for f in self._network.item_features}
+
+
+def _tensors(arrays: Arrays) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(values) for name, values in arrays.items()}
