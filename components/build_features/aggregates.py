@@ -183,7 +183,7 @@ def _check_columns(side: str, features: Sequence[Feature], attributes: ir.Table,
                     f"{table} is not. Received: {attributes[column].type()}. "
                     f"Mend `kind`, or the type of the column under `ingest.{table}`."
                 )
-        elif source.by is not None if isinstance(source, AggregateSource) else False:
+        elif isinstance(source, AggregateSource) and source.by is not None:
             _check_present(feature, "items", items, str(source.by))
 
 
