@@ -183,8 +183,8 @@ def _check_columns(side: str, features: Sequence[Feature], attributes: ir.Table,
                     f"{table} is not. Received: {attributes[column].type()}. "
                     f"Mend `kind`, or the type of the column under `ingest.{table}`."
                 )
-        elif source.by is not None if isinstance(source, AggregateSource) else False:
-            _check_present(feature, "items", items, str(source.by))
+        elif isinstance(source, AggregateSource) and source.by is not None:
+            _check_present(feature, "items", items, source.by)
 
 
 def _check_present(feature: Feature, table: str, columns: ir.Table, column: str) -> None:
