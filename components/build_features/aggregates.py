@@ -184,7 +184,7 @@ def _check_columns(side: str, features: Sequence[Feature], attributes: ir.Table,
                     f"Mend `kind`, or the type of the column under `ingest.{table}`."
                 )
         elif isinstance(source, AggregateSource) and source.by is not None:
-            _check_present(feature, "items", items, str(source.by))
+            _check_present(feature, "items", items, source.by)
 
 
 def _check_present(feature: Feature, table: str, columns: ir.Table, column: str) -> None:
