@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import FeatureView, FileSource, OnDemandFeatureView
 from feast.data_source import DataSource
+from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.offline_stores.offline_utils import (
     get_expected_join_keys,
@@ -75,7 +76,9 @@ class AsofRetrievalJob(RetrievalJob):
         self, storage: SavedDatasetStorage, allow_overwrite: bool | None = False, timeout: int | None = None
     ) -> None:
         """Writes the result as one Parquet file."""
-        path = Path(storage.to_data_source().path)
+        if not isinstance(storage, SavedDatasetFileStorage):
+            raise ValueError(f"the ASOF offline store saves Parquet files. Received: {type(storage).__name__}")
+        path = Path(storage.file_options.uri)
         if path.exists() and not allow_overwrite:
             raise FileExistsError(f"{path} exists already. Allow overwriting, or name another path.")
         pq.write_table(self.to_arrow(timeout=timeout), path)
@@ -201,7 +204,7 @@ def _join_view(
     fresh = f'f."{at}" >= r."{timestamp}" - INTERVAL {round(ttl * 1e6)} MICROSECONDS' if ttl else "TRUE"
     chosen = ", ".join(f'CASE WHEN {fresh} THEN f."{column}" END AS "{name}"' for name, column in columns.items())
     tables = {"asked": rows, "source": _read(source, config)}
-    if created is None:
+    if not created:
         query = f"""
             SELECT {chosen} FROM asked r
             ASOF LEFT JOIN source f ON {matches} AND r."{timestamp}" >= f."{at}" ORDER BY r.{_PLACE}

@@ -12,7 +12,7 @@ import numpy as np
 from feature_repo.columns import Arrays
 from trainer.catalogue import Catalogue
 from trainer.engagements import Engagements
-from trainer.metrics import target_ranks
+from trainer.metrics import ranks_of_targets
 
 QUERIES_AT_ONCE = 512
 """Queries whose scores against the whole corpus are held in memory together."""
@@ -42,7 +42,7 @@ class Retrieved:
     Attributes:
         rows: [q] places of the queries.
         items: features of all m items as of the snapshot.
-        ranks: [q] 0-based rank of the relevant item in the corpus.
+        ranks: [q] rank of the relevant item in the corpus; 1 is first.
         candidates: [q, k] codes, the best first.
         scores: [q, k] dot products; -inf beyond the end of the corpus.
     """
@@ -92,7 +92,7 @@ def retrieve(
             yield Retrieved(
                 rows=rows,
                 items=items,
-                ranks=target_ranks(scores, targets),
+                ranks=ranks_of_targets(scores, targets),
                 candidates=candidates,
                 scores=np.take_along_axis(scores, candidates, axis=1),
             )
@@ -109,18 +109,16 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     return np.take_along_axis(columns, order, axis=1)
 
 
-def candidate_ranks(scores: np.ndarray, candidates: np.ndarray, targets: np.ndarray, corpus: int) -> np.ndarray:
+def candidate_ranks(scores: np.ndarray, candidates: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Rank of each query's relevant item among its candidates.
 
     Args:
         scores: [n, k] of the candidates; -inf for what may not be shown.
         candidates: [n, k] codes.
         targets: [n] codes.
-        corpus: rank of an item that is not among the candidates: worse than every other.
 
     Returns:
-        [n] int64, 0-based.
+        [n] float64; 1 is first, inf for an item that is not among the candidates.
     """
     hits = candidates == targets[:, None]
-    ranks = target_ranks(scores, hits.argmax(axis=1))
-    return np.where(hits.any(axis=1), ranks, corpus)
+    return np.where(hits.any(axis=1), ranks_of_targets(scores, hits.argmax(axis=1)), np.inf)

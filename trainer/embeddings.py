@@ -23,9 +23,7 @@ class EmbeddingTables(tf.keras.layers.Layer):
         seed: of the first weights.
     """
 
-    def __init__(
-        self, sizes: Mapping[str, int], key: str, key_dimension: int, dimension: int, seed: int = 0
-    ) -> None:
+    def __init__(self, sizes: Mapping[str, int], key: str, key_dimension: int, dimension: int, seed: int = 0) -> None:
         super().__init__()
         self.tables = {}
         for place, (name, size) in enumerate(sorted(sizes.items())):
@@ -38,7 +36,7 @@ class EmbeddingTables(tf.keras.layers.Layer):
 
     def lookup(self, feature: Feature, indices: tf.Tensor) -> tf.Tensor:
         """Embeddings [..., dimension] of a feature's indices [...]."""
-        return self.tables[table_of(feature)](indices)
+        return self.tables[str(table_of(feature))](indices)
 
     def mean(self, feature: Feature, indices: tf.Tensor) -> tf.Tensor:
         """Mean embedding [..., dimension] of a set of values [..., length]; zeros where there is none."""
@@ -102,7 +100,10 @@ def histories(features: Iterable[Feature], key: str) -> tuple[Feature, ...]:
 
 
 def apply_gradients(
-    optimizer: tf.keras.optimizers.legacy.Optimizer, tape: tf.GradientTape, loss: tf.Tensor, variables: list[tf.Variable]
+    optimizer: tf.keras.optimizers.legacy.Optimizer,
+    tape: tf.GradientTape,
+    loss: tf.Tensor,
+    variables: list[tf.Variable],
 ) -> None:
     """One step of the optimiser; small tables are updated densely."""
     pairs = []

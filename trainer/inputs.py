@@ -48,9 +48,7 @@ class Preprocessing:
         ConfigError: if a feature shares the vocabulary of one that was not learned.
     """
 
-    def __init__(
-        self, features: Iterable[Feature], vocabularies: Mapping[str, list[str]], moments: Moments
-    ) -> None:
+    def __init__(self, features: Iterable[Feature], vocabularies: Mapping[str, list[str]], moments: Moments) -> None:
         self.features = tuple(features)
         self.sizes: dict[str, int] = {}
         self.lookups: dict[str, tf.keras.layers.Layer] = {}

@@ -33,7 +33,5 @@ def sample_negatives(
     size = len(item_counts)
     share = np.sqrt(item_counts + 1.0)
     popular = np.searchsorted(np.cumsum(share / share.sum()), generator.random(shape))
-    codes = np.where(
-        generator.random(shape) < 0.5, generator.integers(0, size, shape), np.minimum(popular, size - 1)
-    )
+    codes = np.where(generator.random(shape) < 0.5, generator.integers(0, size, shape), np.minimum(popular, size - 1))
     return codes, ~engagements.includes(user_ids, codes, instants)

@@ -59,7 +59,7 @@ class Selection:
         catalogue: Catalogue,
         towers: Towers,
     ) -> None:
-        self._config, self._network, self._corpus = config, network, len(catalogue)
+        self._config, self._network = config, network
         self._parts: list[_Part] = []
         self._collect_queries(spec, preprocessing, train, validation, catalogue, towers)
         self._collect_impressions(spec, preprocessing, validation, towers)
@@ -82,7 +82,7 @@ class Selection:
             for place, weight in enumerate(self._config.retrieval_weights):
                 # -inf marks what is beyond the corpus, with a weight of 0 too.
                 scores = np.where(np.isneginf(part.retrieval_scores), -np.inf, logits + weight * part.retrieval_scores)
-                ranks = candidate_ranks(scores, part.candidates, part.targets, self._corpus)
+                ranks = candidate_ranks(scores, part.candidates, part.targets)
                 sums[place] += ndcg_at_k(ranks, 10).sum()
         best = int(sums.argmax())
         return float(self._config.retrieval_weights[best]), float(sums[best] / max(queries, 1))

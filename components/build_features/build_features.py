@@ -87,7 +87,7 @@ def build_features(
     write_schema(schema_from_features(inputs, statistics), paths.training_schema)
 
     end = pc.max(tables["events"].column("timestamp")).as_py()
-    for view, count in materialise(store, end).items():
+    for view, count in materialise(store, features, end).items():
         rows[f"online_{view}"] = count
     report_progress(f"online store: {rows['online_user_features']:,} users")
     return rows

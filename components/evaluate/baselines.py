@@ -1,45 +1,44 @@
-"""Popularity as of each query's instant: what a model has to beat."""
-
-from collections.abc import Sequence
+"""Popularity, counted as of the same instant as the models see: what a funnel has to beat."""
 
 import numpy as np
 
-from components.evaluate.window import Window
-from trainer.candidates import QUERIES_AT_ONCE
-from trainer.metrics import ndcg_at_k, target_ranks
+from components.evaluate.moments import Moments, PastEvents
+from trainer.metrics import ranks_of_targets
 
 
-def popularity_ranks(window: Window, recent_days: float | None = None) -> np.ndarray:
-    """Rank of each query's item when its corpus is ordered by how often items were engaged with before.
-
-    Counted twice, over positive and over all events; the count with the better NDCG@10 is the baseline.
+def popularity_ranks(
+    moments: Moments, targets: tuple[np.ndarray, np.ndarray], events: PastEvents, items: int, window_days: float | None
+) -> np.ndarray:
+    """Ranks of the queries' items when items are ordered by their number of positive events.
 
     Args:
-        window: n queries.
-        recent_days: trailing window; all of the past when absent.
+        moments: of the test window, ordered by time.
+        targets: ([n] moment, [n] catalogue row) of the queries.
+        events: all events; those strictly before a moment count, and with `window_days` those not older than it.
+        items: size of the catalogue.
+        window_days: trailing window; all of the past when None.
 
     Returns:
-        [n] int64 ranks, 0-based.
+        [n] float64 ranks.
     """
-    ranked = [_ranks(window, instants, recent_days) for instants in (window.positive_instants, window.event_instants)]
-    return max(ranked, key=lambda ranks: float(ndcg_at_k(ranks, 10).mean()))
-
-
-def _ranks(window: Window, item_instants: Sequence[np.ndarray], recent_days: float | None) -> np.ndarray:
-    queries = window.queries
-    span = None if recent_days is None else int(recent_days * 86_400_000_000)
-    ranks = np.zeros(len(queries), np.int64)
-    for start in range(0, len(queries), QUERIES_AT_ONCE * 4):
-        rows = np.arange(start, min(start + QUERIES_AT_ONCE * 4, len(queries)))
-        at = queries.instants[rows]
-        counts = np.empty((len(rows), len(item_instants)), np.float32)
-        for item, instants in enumerate(item_instants):
-            counts[:, item] = np.searchsorted(instants, at, side="left")
-            if span is not None:
-                counts[:, item] -= np.searchsorted(instants, at - span, side="left")
-        targets = window.targets[rows]
-        seen_rows, seen_items = window.engagements.before(queries.user_ids[rows], at)
-        filtered = seen_items != targets[seen_rows]
-        counts[seen_rows[filtered], seen_items[filtered]] = -np.inf
-        ranks[rows] = target_ranks(counts, targets)
+    positive = np.flatnonzero(events.positive)
+    times, rows = events.timestamps[positive], events.items[positive]
+    counts = np.zeros(items)
+    window = None if window_days is None else round(window_days * 86400e6)
+    entered = left = 0
+    ranks = np.full(len(targets[0]), np.inf)
+    bounds = np.searchsorted(targets[0], np.arange(len(moments.users) + 1))
+    for moment, now in enumerate(moments.timestamps):
+        until = np.searchsorted(times, now, side="left")
+        np.add.at(counts, rows[entered:until], 1)
+        entered = until
+        if window is not None:
+            gone = np.searchsorted(times, now - window, side="left")
+            np.subtract.at(counts, rows[left:gone], 1)
+            left = gone
+        start, end = bounds[moment], bounds[moment + 1]
+        if start < end:
+            scores = counts.copy()
+            scores[moments.seen[moment]] = -np.inf
+            ranks[start:end] = ranks_of_targets(np.tile(scores, (end - start, 1)), targets[1][start:end])
     return ranks

@@ -8,22 +8,28 @@ from feature_repo.model import StrictModel
 
 
 class BaselineRule(StrictModel):
-    """The funnel's metric must reach that of a baseline on the same queries."""
+    """The funnel's metric must exceed that of a baseline on the same queries.
+
+    Attributes:
+        metric: such as `ndcg_at_10`.
+        baseline: which one.
+        margin: by how much at least.
+    """
 
     metric: str = "ndcg_at_10"
     baseline: Literal["popularity", "recent_popularity"]
-    margin: float = 0.0
+    margin: float = Field(default=0.0, ge=0)
 
 
 class FloorRule(StrictModel):
-    """A metric must reach a value."""
+    """A metric, such as `funnel.recall_at_10` or `ranking.auc`, must reach a value."""
 
     metric: str
     at_least: float
 
 
 class RegressionRule(StrictModel):
-    """A metric must not fall by more than this share below the live release's on the same rows."""
+    """The funnel's metric must not fall by more than a share below the live release's on the same queries."""
 
     metric: str = "ndcg_at_10"
     largest_drop: float = Field(default=0.05, ge=0, le=1)
@@ -34,14 +40,15 @@ class EvaluateConfig(StrictModel):
 
     Attributes:
         recent_days: trailing window of the recent-popularity baseline.
-        item_refresh_seconds: how often items are re-embedded within the test window, as production would.
+        item_refresh_seconds: how often items' features and vectors are brought up to date within the test window, as
+            production would.
         bootstrap_samples: of users, for the intervals.
-        segments: user features by whose values metrics are also given.
+        segments: categorical user features by whose values metrics are also given.
         baselines, floors, regressions: the rules; a release is blessed when all hold.
     """
 
     recent_days: float = Field(default=7.0, gt=0)
-    item_refresh_seconds: float = Field(default=3600.0, gt=0)
+    item_refresh_seconds: int = Field(default=3600, ge=1)
     bootstrap_samples: int = Field(default=500, ge=10)
     segments: tuple[str, ...] = ()
     baselines: tuple[BaselineRule, ...] = ()

@@ -1,0 +1,52 @@
+"""Trains the ranker on top of the exported towers and exports it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_repo.progress import report_progress
+from feature_repo.spec import FeatureSpec
+from trainer.config import RankingConfig
+
+
+@dataclass(frozen=True)
+class RankerPaths:
+    """What the step reads and writes."""
+
+    examples: Path
+    item_features: Path
+    user_tower: Path
+    item_tower: Path
+    ranker: Path
+
+
+def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPaths) -> dict[str, float]:
+    """Trains the ranker on the training split; the validation split decides the rest.
+
+    Args:
+        features: the feature spec.
+        config: section `ranking`.
+        paths: of inputs and outputs.
+
+    Returns:
+        Metrics by name.
+    """
+    from trainer.catalogue import Catalogue
+    from trainer.examples import read_examples
+    from trainer.export import export_ranker
+    from trainer.ranking import train_ranking
+    from trainer.scoring import Towers
+
+    train, validation = read_examples(paths.examples, "train"), read_examples(paths.examples, "validation")
+    item_inputs = dict.fromkeys((*features.inputs("item", "retrieval"), *features.inputs("item", "ranking")))
+    catalogue = Catalogue(item_inputs, paths.item_features)
+    report_progress(f"{len(train):,} impressions, each with {config.sampled_negatives} sampled items")
+    model = train_ranking(features, config, train, validation, catalogue, Towers(paths.user_tower, paths.item_tower))
+    report_progress(
+        f"retrieval score's weight {model.retrieval_weight:g}; calibrated on {len(validation):,} impressions"
+    )
+    export_ranker(model, features, paths.ranker)
+    return {
+        "validation_ndcg_at_10": model.validation_ndcg,
+        "retrieval_weight": model.retrieval_weight,
+        "training_rows": len(train),
+    }

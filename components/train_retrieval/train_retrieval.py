@@ -1,0 +1,46 @@
+"""Trains retrieval and exports its towers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_repo.progress import report_progress
+from feature_repo.spec import FeatureSpec
+from trainer.config import RetrievalConfig
+
+
+@dataclass(frozen=True)
+class RetrievalPaths:
+    """What the step reads and writes."""
+
+    examples: Path
+    item_features: Path
+    user_tower: Path
+    item_tower: Path
+
+
+def train_retrieval(features: FeatureSpec, config: RetrievalConfig, paths: RetrievalPaths) -> dict[str, float]:
+    """Trains the two-tower model on the training split; the validation split says when to stop.
+
+    Args:
+        features: the feature spec.
+        config: section `retrieval`.
+        paths: of inputs and outputs.
+
+    Returns:
+        Metrics by name.
+    """
+    from trainer.catalogue import Catalogue
+    from trainer.examples import read_examples
+    from trainer.export import export_towers
+    from trainer.retrieval import train_two_tower
+
+    train, validation = read_examples(paths.examples, "train"), read_examples(paths.examples, "validation")
+    catalogue = Catalogue(features.inputs("item", "retrieval"), paths.item_features)
+    report_progress(f"{int((train.labels > 0).sum()):,} positives of {len(train):,} rows, {len(catalogue):,} items")
+    model = train_two_tower(features, config, train, validation, catalogue)
+    export_towers(model, features, paths.user_tower, paths.item_tower)
+    return {
+        "validation_recall_at_100": model.validation_recall,
+        "training_rows": len(train),
+        "training_positives": int((train.labels > 0).sum()),
+    }
