@@ -56,9 +56,7 @@ class ExportedRanker:
         """Names of its inputs."""
         return frozenset(self._model.inputs)
 
-    def score(
-        self, request: Arrays, seconds: int, items: Arrays, retrieval_score: np.ndarray
-    ) -> dict[str, np.ndarray]:
+    def score(self, request: Arrays, seconds: int, items: Arrays, retrieval_score: np.ndarray) -> dict[str, np.ndarray]:
         """`score` and `probability` [k] of the candidates of one request, by the signature that is served.
 
         Args:
