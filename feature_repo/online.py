@@ -1,4 +1,4 @@
-"""User features from Feast's online store, as a request needs them."""
+"""Online features of users, as the gateway reads them for each request."""
 
 import threading
 from pathlib import Path
@@ -6,49 +6,61 @@ from typing import Any
 
 from feature_repo.errors import RecloopError
 from feature_repo.spec import ENTITY_KEYS, FeatureSpec
-from feature_repo.store import views_of
+from feature_repo.store import REGISTRY, SETTINGS, views_of
 
 
 class OnlineFeatures:
-    """Reads all stored features of a user at once. Threads may share it: reads go one after another."""
+    """Reads what `feature_repo.store.materialise` wrote.
+
+    Any number of threads may share one reader: Feast holds one SQLite connection, so they take turns.
+    """
 
     def __init__(self, repository: Path, spec: FeatureSpec):
-        """Opens the Feast repository.
+        """Opens a repository; imports Feast, which takes seconds.
 
         Args:
-            repository: folder with `feature_store.yaml`.
-            spec: of the release that is served; features that the repository lacks are an error.
+            repository: folder that `apply_repository` made.
+            spec: features that are read; those that the store does not hold yet are absent.
 
         Raises:
-            RecloopError: when there is no repository, or it lacks a feature.
+            RecloopError: there is no such repository.
         """
-        if not (repository / "feature_store.yaml").is_file():
-            raise RecloopError(f"there is no feature store in {repository}. `recloop run` makes one.")
+        for name in (SETTINGS, REGISTRY):
+            # Feast makes an empty registry where there is none and then knows no user.
+            if not (repository / name).is_file():
+                raise RecloopError(f"{repository} is no feature store: it has no {name}. Train first: `recloop run`.")
         from feast import FeatureStore
 
         self._store = FeatureStore(repo_path=str(repository))
         self._lock = threading.Lock()
+        self._names = [feature.name for feature in spec.stored("user")]
+        held = {view.name: {field.name for field in view.features} for view in self._store.list_feature_views()}
         self._references = [
             f"{view}:{feature.name}"
             for view, (side, features) in views_of(spec).items()
-            if side == "user"
             for feature in features
+            if side == "user" and feature.name in held.get(view, ())
         ]
-        registered = {
-            f"{view.name}:{field.name}" for view in self._store.list_feature_views() for field in view.features
-        }
-        absent = [reference for reference in self._references if reference not in registered]
-        if absent:
-            raise RecloopError(
-                f"the feature store in {repository} lacks {absent[0]}, which the release takes. "
-                "Run the pipeline again, or serve a release of this feature store's config."
-            )
+        if self._references:
+            # Loads Feast's caches and opens its connection now and not during the first request.
+            self.user("")
 
     def user(self, user_id: str) -> dict[str, Any]:
-        """Stored values by feature name; None where nothing is known of the user."""
+        """All stored features of a user, those that only filter too.
+
+        Returns:
+            By feature name the value as stored: str, float (float32's value), int or a list; None where absent, and
+            for all features of a user that the store does not know.
+        """
+        values: dict[str, Any] = dict.fromkeys(self._names)
         if not self._references:
-            return {}
-        key = ENTITY_KEYS["user"]
+            return values
         with self._lock:
-            response = self._store.get_online_features(self._references, [{key: user_id}])
-        return {name: values[0] for name, values in response.to_dict().items() if name != key}
+            response = self._store.get_online_features(
+                features=self._references, entity_rows=[{ENTITY_KEYS["user"]: user_id}]
+            )
+        found = response.to_dict()
+        for name in values:
+            if name in found:
+                values[name] = found[name][0]
+        return values

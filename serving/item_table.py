@@ -1,5 +1,6 @@
 """The catalogue in memory: row i is row i of the index."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ TITLE = "@title"
 """Column with what people read. No feature can be named so."""
 POPULARITY = "@popularity"
 """Column with what a degraded answer is ordered by: larger is better. No feature can be named so."""
+
+DATA_BEGIN, DATA_END = "data_begin", "data_end"
+"""Metadata of the table: instants (ISO 8601, UTC) of the first and the last change of the features it comes from."""
 
 _REMEDY = "Run the step build_index again, or serve another release."
 
@@ -78,8 +82,20 @@ def load_item_table(path: Path, spec: FeatureSpec, max_share_by: str | None) -> 
     )
 
 
+def data_window(path: Path) -> dict[str, str]:
+    """When the data begins and ends that a table comes from, as `write_item_table` was told."""
+    with pa.memory_map(str(path)) as source:
+        metadata = pa.ipc.open_file(source).schema.metadata or {}
+    return {key: metadata[key.encode()].decode() for key in (DATA_BEGIN, DATA_END) if key.encode() in metadata}
+
+
 def write_item_table(
-    path: Path, spec: FeatureSpec, features: pa.Table, popularity: np.ndarray, titles: pa.Array | None
+    path: Path,
+    spec: FeatureSpec,
+    features: pa.Table,
+    popularity: np.ndarray,
+    titles: pa.Array | None,
+    window: Mapping[str, str] | None = None,
 ) -> None:
     """Writes an item table.
 
@@ -89,6 +105,7 @@ def write_item_table(
         features: `item_id` and every stored item feature, one row an item, in the order of the index.
         popularity: [n], larger is better.
         titles: [n] strings, or None.
+        window: `DATA_BEGIN` and `DATA_END` of the data that the features come from.
     """
     columns: dict[str, pa.Array] = {ITEM_ID: features.column(ITEM_ID)}
     for feature in spec.stored("item"):
@@ -96,7 +113,8 @@ def write_item_table(
     columns[POPULARITY] = pa.array(np.asarray(popularity, np.float64))
     if titles is not None:
         columns[TITLE] = titles
-    table = pa.table(columns).combine_chunks()
+    table = pa.table(columns).combine_chunks().replace_schema_metadata(dict(window or {}))
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)

@@ -106,12 +106,12 @@ def item_features() -> pa.Table:
     return pa.table({"item_id": ITEMS, "genre": GENRES, "likes": pa.array(LIKES, pa.float32())})
 
 
-def save_catalogue(folder: Path) -> None:
+def save_catalogue(folder: Path, window: dict[str, str] | None = None) -> None:
     """Writes `index/` and `items.arrow`."""
     vectors = np.array([[likes, int(item)] for item, likes in zip(ITEMS, LIKES, strict=True)], np.float32)
     build_index(vectors, IndexConfig(kind="brute_force")).save(folder / "index")
     titles = pa.array([f"Film {item}" for item in ITEMS])
-    write_item_table(folder / "items.arrow", SPEC, item_features(), np.array(LIKES), titles)
+    write_item_table(folder / "items.arrow", SPEC, item_features(), np.array(LIKES), titles, window)
 
 
 def release_parts(folder: Path, policy: RerankConfig | None = None) -> ReleaseParts:
