@@ -200,3 +200,28 @@ def test_examples_keep_their_order_when_taken(trained):
     part = train.take(np.array([3, 1]))
     assert part.user_ids.tolist() == [train.user_ids[3], train.user_ids[1]]
     assert from_table(part.table).instants.tolist() == part.instants.tolist()
+
+
+def test_what_users_chose_is_found_whether_they_liked_it_or_not(trained):
+    folder, splits, catalogue, _, _ = trained
+    towers = Towers(folder / "user_tower", folder / "item_tower")
+    disliked = splits["train"].take(splits["train"].labels == 0)
+    arrays = disliked.arrays((*SPEC.request_inputs("ranking"), *SPEC.inputs("item", "ranking")))
+    found = {}
+    for choices in (False, True):
+        config = RANKING.model_copy(update={"impressions_are_choices": choices, "epochs": 4, "learning_rate": 0.03})
+        model = train_ranking(SPEC, config, splits["train"], splits["validation"], catalogue, towers)
+        encoded = model.preprocessing.encode(arrays, disliked.seconds)
+        items = model.network.item_side({name: values[:, None] for name, values in encoded.items()})
+        found[choices] = float(np.mean(model.network.logits(model.network.query_side(encoded), items).finding))
+    assert found[True] > found[False] + 0.5
+
+
+def test_a_weight_is_chosen_from_those_configured(trained):
+    folder, splits, catalogue, _, ranking = trained
+    assert ranking.weights.liking in RANKING.liking_weights
+    assert ranking.weights.retrieval in RANKING.retrieval_weights
+    towers = Towers(folder / "user_tower", folder / "item_tower")
+    config = RANKING.model_copy(update={"liking_weights": (7.0,), "retrieval_weights": (-3.0,), "epochs": 1})
+    model = train_ranking(SPEC, config, splits["train"], splits["validation"], catalogue, towers)
+    assert model.weights == (7.0, -3.0)

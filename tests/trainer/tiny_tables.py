@@ -49,7 +49,10 @@ SPEC = FeatureSpec.model_validate(
 
 
 def write_tables(folder: Path) -> tuple[Path, Path]:
-    """Writes examples and item features; returns their paths. Every user likes the items of one parity."""
+    """Writes examples, item features and `events.parquet`; returns the paths of the first two.
+
+    Every user likes the items of one parity.
+    """
     random = np.random.default_rng(3)
     events = [(user, item) for user in range(9) for item in range(8)]
     random.shuffle(events)
@@ -84,6 +87,15 @@ def write_tables(folder: Path) -> tuple[Path, Path]:
         item_last[item] = (item_last[item][0] + 1, at // 1_000_000)
         item_rows.append((item, at + 1, *item_last[item]))
     cuts = {"train": rows[:52], "validation": rows[52:62], "test": rows[62:]}
+    events_table = pa.table(
+        {
+            "user_id": [row["user_id"] for row in rows],
+            "item_id": [row["item_id"] for row in rows],
+            "timestamp": pa.array([row["timestamp"] for row in rows], pa.int64()).cast(TIMESTAMP),
+            "positive": [bool(row["label"]) for row in rows],
+        }
+    )
+    pq.write_table(events_table, folder / "events.parquet")
     (folder / "examples").mkdir(parents=True, exist_ok=True)
     for split, part in cuts.items():
         pq.write_table(example_table(part), folder / "examples" / f"{split}.parquet")
