@@ -7,14 +7,14 @@ rows whose entity has no feature row, with nulls, and joins a million rows in ab
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import FeatureView, FileSource, OnDemandFeatureView
 from feast.data_source import DataSource
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.offline_stores.offline_utils import (
@@ -26,7 +26,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 from feast.utils import _get_requested_feature_views_to_features_dict
 
-_PLACE = "__place"
+from feature_repo.as_of import match_as_of, run_query
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):
@@ -103,8 +103,8 @@ class AsofOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """Features as of each row's `event_timestamp`; rows keep their order, and nulls where nothing is known.
 
-        A feature row counts where its timestamp, and its created timestamp if the source has one, are not after the
-        row's, and where it is not older than the view's TTL. Of rows of one instant the one created last counts.
+        The latest feature row counts that is not after the row, unless it is older than the view's TTL. Of feature rows
+        of one instant the one created last counts.
         """
         if not isinstance(entity_df, pd.DataFrame):
             raise ValueError(f"`entity_df` must be a pandas DataFrame. Received: {type(entity_df).__name__}")
@@ -112,14 +112,14 @@ class AsofOfflineStore(OfflineStore):
         wanted, _ = _get_requested_feature_views_to_features_dict(
             feature_refs, feature_views, registry.list_on_demand_feature_views(project)
         )
-        absent = get_expected_join_keys(project, feature_views, registry) - set(entity_df.columns)
+        join_keys = get_expected_join_keys(project, feature_views, registry) - {DUMMY_ENTITY_ID}
+        absent = join_keys - set(entity_df.columns)
         if absent:
             raise ValueError(f"`entity_df` lacks the join keys {sorted(absent)}. Received: {list(entity_df.columns)}")
 
         def evaluate() -> pa.Table:
             rows = pa.Table.from_pandas(_in_utc(entity_df, timestamp), preserve_index=False)
-            rows = rows.append_column(_PLACE, pa.array(range(rows.num_rows), pa.int64()))
-            result = rows.drop([_PLACE])
+            result = rows
             for view, features in wanted.items():
                 joined = _join_view(rows, view, features, timestamp, config)
                 prefix = f"{view.projection.name_to_use()}__" if full_feature_names else ""
@@ -153,17 +153,19 @@ class AsofOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """The latest row of each entity between the dates, both included; what materialisation writes."""
         newest = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        columns = [*join_key_columns, *feature_name_columns, *newest]
+        columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *newest]))
         order = ", ".join(f'"{name}" DESC NULLS LAST' for name in newest)
-        keys = _listed(join_key_columns)
+        entity = f"PARTITION BY {_listed(join_key_columns)} " if join_key_columns else ""
+        # Feast stores a view without entities under a key of its own.
+        dummy = "" if join_key_columns else f", '{DUMMY_ENTITY_VAL}' AS \"{DUMMY_ENTITY_ID}\""
 
         def evaluate() -> pa.Table:
             query = f"""
-                SELECT {_listed(columns)} FROM source WHERE "{timestamp_field}" BETWEEN ? AND ?
-                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1
-                ORDER BY {keys}
+                SELECT {_listed(columns)}{dummy} FROM source WHERE "{timestamp_field}" BETWEEN ? AND ?
+                QUALIFY row_number() OVER ({entity}ORDER BY {order}) = 1
             """
-            return _run(query, {"source": _read(data_source, config)}, [_utc(start_date), _utc(end_date)])
+            found = _read(data_source, columns, config)
+            return run_query(query, {"source": found}, [_utc(start_date), _utc(end_date)])
 
         return AsofRetrievalJob(evaluate)
 
@@ -178,11 +180,12 @@ class AsofOfflineStore(OfflineStore):
         end_date: datetime,
     ) -> RetrievalJob:
         """All rows between the dates, both included."""
-        columns = [*join_key_columns, *feature_name_columns, timestamp_field]
+        columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, timestamp_field]))
 
         def evaluate() -> pa.Table:
             query = f'SELECT {_listed(columns)} FROM source WHERE "{timestamp_field}" BETWEEN ? AND ?'
-            return _run(query, {"source": _read(data_source, config)}, [_utc(start_date), _utc(end_date)])
+            found = _read(data_source, columns, config)
+            return run_query(query, {"source": found}, [_utc(start_date), _utc(end_date)])
 
         return AsofRetrievalJob(evaluate)
 
@@ -193,49 +196,25 @@ def _join_view(
     """[n] rows of the view's features as of each row's timestamp, in the order of `rows`."""
     source = view.batch_source
     stored = {renamed: column for column, renamed in source.field_mapping.items()}
-    at, created = source.timestamp_field, source.created_timestamp_column
     keys = {
         view.projection.join_key_map.get(entity.name, entity.name): stored.get(entity.name, entity.name)
         for entity in view.entity_columns
+        if entity.name != DUMMY_ENTITY_ID
     }
-    matches = " AND ".join(f'r."{asked}" = f."{column}"' for asked, column in keys.items()) or "TRUE"
     columns = {name: stored.get(name, name) for name in features}
-    ttl = view.ttl.total_seconds() if view.ttl else 0
-    fresh = f'f."{at}" >= r."{timestamp}" - INTERVAL {round(ttl * 1e6)} MICROSECONDS' if ttl else "TRUE"
-    chosen = ", ".join(f'CASE WHEN {fresh} THEN f."{column}" END AS "{name}"' for name, column in columns.items())
-    tables = {"asked": rows, "source": _read(source, config)}
-    if not created:
-        query = f"""
-            SELECT {chosen} FROM asked r
-            ASOF LEFT JOIN source f ON {matches} AND r."{timestamp}" >= f."{at}" ORDER BY r.{_PLACE}
-        """
-        return _run(query, tables)
-    # What was created after the row is not known at it: an ASOF JOIN has room for one inequality only, so
-    # candidates are joined and the best is kept.
-    query = f"""
-        SELECT {chosen} FROM asked r
-        LEFT JOIN source f ON {matches} AND r."{timestamp}" >= f."{at}" AND r."{timestamp}" >= f."{created}"
-        QUALIFY row_number() OVER (
-            PARTITION BY r.{_PLACE} ORDER BY f."{at}" DESC NULLS LAST, f."{created}" DESC NULLS LAST
-        ) = 1
-        ORDER BY r.{_PLACE}
-    """
-    return _run(query, tables)
+    at = stored.get(source.timestamp_field, source.timestamp_field)
+    created = stored.get(source.created_timestamp_column, source.created_timestamp_column) or None
+    read = dict.fromkeys([*keys.values(), at, *([created] if created else []), *columns.values()])
+    oldest = round(view.ttl.total_seconds() * 1e6) if view.ttl else None
+    return match_as_of(rows, _read(source, list(read), config), keys, (timestamp, at), columns, created, oldest)
 
 
-def _read(source: DataSource, config: RepoConfig) -> pa.Table:
+def _read(source: DataSource, columns: list[str], config: RepoConfig) -> pa.Table:
     if not isinstance(source, FileSource):
         raise ValueError(f"the ASOF offline store reads Parquet files. Received: {type(source).__name__}")
-    path = FileSource.get_uri_for_file_path(repo_path=config.repo_path, uri=source.path)
-    return pq.read_table(path.removeprefix("file://"))
-
-
-def _run(query: str, tables: dict[str, pa.Table], parameters: Sequence[Any] = ()) -> pa.Table:
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, table in tables.items():
-            connection.register(name, table)
-        return connection.execute(query, list(parameters)).fetch_arrow_table()
+    uri = FileSource.get_uri_for_file_path(repo_path=config.repo_path, uri=source.path)
+    filesystem, path = FileSource.create_filesystem_and_path(uri, source.s3_endpoint_override or "")
+    return pq.read_table(path, columns=columns, filesystem=filesystem)
 
 
 def _listed(columns: Sequence[str]) -> str:

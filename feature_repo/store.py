@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 USER_FEATURES, ITEM_FEATURES, USER_FILTERS = "user_features", "item_features", "user_filters"
 """The feature views. `user_filters` holds what only filters: one row a user, without history."""
+
+SETTINGS, REGISTRY, ONLINE_STORE = "feature_store.yaml", "registry.db", "online_store.db"
+"""Files of a repository."""
 
 
 def views_of(spec: FeatureSpec) -> dict[str, tuple[str, tuple[Feature, ...]]]:
@@ -49,12 +53,14 @@ def apply_repository(
     settings = {
         "project": project,
         "provider": "local",
-        "registry": "registry.db",
+        "registry": REGISTRY,
         "offline_store": {"type": "feature_repo.offline_store.AsofOfflineStore"},
-        "online_store": {"type": "sqlite", "path": "online_store.db"},
-        "entity_key_serialization_version": 2,
+        "online_store": {"type": "sqlite", "path": ONLINE_STORE},
+        "entity_key_serialization_version": 3,
     }
-    (path / "feature_store.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    partial = path / (SETTINGS + ".partial")
+    partial.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    partial.rename(path / SETTINGS)
     entities = {
         side: Entity(name=side, join_keys=[key], value_type=ValueType.STRING) for side, key in ENTITY_KEYS.items()
     }
@@ -66,12 +72,15 @@ def apply_repository(
             # Values hold until the next row, however old.
             ttl=timedelta(0),
             schema=[Field(name=feature.name, dtype=_feast_type(feature)) for feature in features],
-            source=FileSource(name=f"{name}_source", path=tables[name], timestamp_field="event_timestamp"),
+            source=FileSource(name=f"{name}_source", path=_located(tables[name]), timestamp_field="event_timestamp"),
         )
         for name, (side, features) in views_of(spec).items()
     ]
     store = FeatureStore(repo_path=str(path))
     store.apply([*entities.values(), *views])
+    with contextlib.closing(sqlite3.connect(path / ONLINE_STORE)) as connection:
+        # A gateway that reads never waits for materialisation; SQLite remembers this in the file.
+        connection.execute("PRAGMA journal_mode=WAL")
     return store
 
 
@@ -87,7 +96,9 @@ def point_in_time_join(store: "FeatureStore", spec: FeatureSpec, rows: pa.Table)
         n rows in the same order: user_id, item_id, timestamp and the features; nulls where nothing is known.
     """
     asked = rows.select(["user_id", "item_id", "timestamp"]).rename_columns(["user_id", "item_id", "event_timestamp"])
-    names = [f"{view}:{feature.name}" for view in (USER_FEATURES, ITEM_FEATURES) for feature in views_of(spec)[view][1]]
+    views = views_of(spec)
+    models = [view for view in (USER_FEATURES, ITEM_FEATURES) if view in views]
+    names = [f"{view}:{feature.name}" for view in models for feature in views[view][1]]
     joined = store.get_historical_features(asked.to_pandas(), names).to_arrow()
     return joined.rename_columns(["timestamp" if name == "event_timestamp" else name for name in joined.column_names])
 
@@ -105,15 +116,23 @@ def materialise(store: "FeatureStore", spec: FeatureSpec, end: datetime) -> dict
     """
     from feast import FileSource
 
+    views = views_of(spec)
     # Feast shows a progress bar a view, whether or not there is a terminal.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        store.materialize(datetime(1970, 1, 1, tzinfo=UTC), end.astimezone(UTC) + timedelta(microseconds=1))
+        just_after = end.astimezone(UTC) + timedelta(microseconds=1)
+        # Feast keeps views that an older spec had: only this spec's are filled.
+        store.materialize(datetime(1970, 1, 1, tzinfo=UTC), just_after, list(views))
     written = {}
-    for view in store.list_feature_views():
-        source, side = view.batch_source, views_of(spec)[view.name][0]
+    for name, (side, _) in views.items():
+        source = store.get_feature_view(name).batch_source
         if isinstance(source, FileSource):
-            written[view.name] = len(pc.unique(pq.read_table(source.path, columns=[ENTITY_KEYS[side]]).column(0)))
+            written[name] = len(pc.unique(pq.read_table(source.path, columns=[ENTITY_KEYS[side]]).column(0)))
     return written
+
+
+def _located(path: str) -> str:
+    """Feast takes relative paths as relative to the repository, not to where the command runs."""
+    return path if "://" in path else str(Path(path).absolute())
 
 
 def _feast_type(feature: Feature) -> Any:

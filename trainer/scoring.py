@@ -56,8 +56,8 @@ class ExportedRanker:
         """Names of its inputs."""
         return frozenset(self._model.inputs)
 
-    def score(self, request: Arrays, seconds: int, items: Arrays, retrieval_score: np.ndarray) -> np.ndarray:
-        """Probabilities [k] of the candidates of one request, by the signature that is served.
+    def score(self, request: Arrays, seconds: int, items: Arrays, retrieval_score: np.ndarray) -> dict[str, np.ndarray]:
+        """`score` and `probability` [k] of the candidates of one request, by the signature that is served.
 
         Args:
             request: user and context features [1].
@@ -66,12 +66,12 @@ class ExportedRanker:
             retrieval_score: [k].
         """
         rest = {REQUEST_TIMESTAMP: np.array([seconds], np.int64), RETRIEVAL_SCORE: retrieval_score}
-        return self._model({**request, **items, **rest})["score"]
+        return self._model({**request, **items, **rest})
 
     def score_many(
         self, requests: Arrays, seconds: np.ndarray, items: Arrays, candidates: np.ndarray, retrieval_score: np.ndarray
-    ) -> np.ndarray:
-        """Probabilities [n, k] of k candidates of each of n requests; the same values as `score`, much sooner.
+    ) -> dict[str, np.ndarray]:
+        """`score` and `probability` [n, k] of k candidates of each of n requests: as `score` gives, much sooner.
 
         Args:
             requests: user and context features [n].
@@ -88,4 +88,4 @@ class ExportedRanker:
             tf.constant(candidates, tf.int32),
             tf.constant(np.maximum(retrieval_score, np.finfo(np.float32).min), tf.float32),
         )
-        return scored.numpy()
+        return {name: value.numpy() for name, value in scored.items()}

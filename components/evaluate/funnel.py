@@ -105,8 +105,9 @@ def run_funnel(
         inputs = {name: tf.constant(values[moment : moment + 1]) for name, values in request.items()}
         inputs |= {name: tf.gather(items[name], rows) for name in items}
         inputs[RETRIEVAL_SCORE] = tf.constant(retrieval[rows])
-        scores = models.ranker(**inputs)["score"].numpy()
-        probabilities[moment] = scores[len(chosen) :]
+        outputs = models.ranker(**inputs)
+        scores = outputs["score"].numpy()
+        probabilities[moment] = outputs["probability"].numpy()[len(chosen) :]
         if start < end:
             answer = chosen[np.argsort(-scores[: len(chosen)], kind="stable")]
             place_of = np.full(len(corpus), np.inf)
