@@ -55,8 +55,8 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
 
     Its outputs are `score`, by which a funnel orders candidates (it asks whether the user would go for the item at
     all, and the retrieval score counts), and `probability`, of a positive outcome once the item is shown. Both are
-    calibrated on impressions. Beside the served signature it carries `score_many`, which scores many requests against items that are read
-    once: the same numbers, for evaluation.
+    calibrated on impressions. Beside the served signature it carries `score_many`, which scores many requests
+    against items that are read once: the same numbers, for evaluation.
 
     Args:
         model: a trained ranker.

@@ -10,6 +10,7 @@ from feature_repo.columns import Arrays
 from feature_repo.spec import REQUEST_TIMESTAMP, RETRIEVAL_SCORE
 
 SIGNATURE = "serving_default"
+ROWS_AT_ONCE = 8192
 
 
 class ExportedModel:
@@ -38,11 +39,11 @@ class Towers:
 
     def embed_queries(self, arrays: Arrays, seconds: np.ndarray) -> np.ndarray:
         """Query embeddings [n, dimension], given user and context features [n] and unix seconds [n]."""
-        return self._user({**arrays, REQUEST_TIMESTAMP: seconds})["embedding"]
+        return _in_parts(self._user, {**arrays, REQUEST_TIMESTAMP: seconds})
 
     def embed_items(self, arrays: Arrays) -> np.ndarray:
         """Item embeddings [m, dimension], given item features [m]."""
-        return self._item(arrays)["embedding"]
+        return _in_parts(self._item, arrays)
 
 
 class ExportedRanker:
@@ -89,3 +90,13 @@ class ExportedRanker:
             tf.constant(np.maximum(retrieval_score, np.finfo(np.float32).min), tf.float32),
         )
         return {name: value.numpy() for name, value in scored.items()}
+
+
+def _in_parts(tower: ExportedModel, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Embeddings of any number of rows, with the memory of `ROWS_AT_ONCE`."""
+    rows = len(next(iter(arrays.values())))
+    parts = [
+        tower({name: values[start : start + ROWS_AT_ONCE] for name, values in arrays.items()})["embedding"]
+        for start in range(0, max(rows, 1), ROWS_AT_ONCE)
+    ]
+    return np.concatenate(parts)
