@@ -102,8 +102,8 @@ def histogram(series: Sequence[Sequence[Bar]], width: int = 190, height: int = 4
         return Html("")
     low, high = min(bar.low for bar in bars), max(bar.high for bar in bars)
     span = (high - low) or 1.0
-    # A distribution of one value has bars without width: they get a tenth of the picture.
-    thinnest = span / 10 if high == low else span / 500
+    # A bar without width would be infinitely high, and everything beside it flat.
+    thinnest = span / 10 if high == low else span / 40
     tallest = max(bar.share / max(bar.high - bar.low, thinnest) for bar in bars) or 1.0
     drawn = []
     for number, one in enumerate(series):

@@ -58,9 +58,12 @@ class RankingConfig(StrictModel):
         dropout: share of histories and hidden units dropped in training.
         sampled_negatives: items drawn from the catalogue for each impression, with label 0, so that the ranker is
             trained on what it will score: half of them uniformly, half by the square root of popularity.
-        retrieval_weights: candidates for the weight of the retrieval score in the final logit; the one with the best
-            validation NDCG@10 is kept. Fitted on rows that neither model was trained on, because on its own
-            training positives retrieval is too sure of itself.
+        impressions_are_choices: whether users came to the impressions of their own accord, as with ratings and
+            plays, rather than being shown them. What they chose is then found, liked or not.
+        liking_weights, retrieval_weights: candidates for the weights, in the final logit, of the liking head and of
+            the retrieval score beside the finding head; the pair with the best validation NDCG@10 is kept. They are
+            fitted on rows that no model was trained on, because on its own training positives retrieval is too sure
+            of itself.
         selection_queries: validation queries on which epochs and weights are compared.
         epochs, batch_size, learning_rate, patience, seed: as for retrieval; patience counts validation NDCG@10.
     """
@@ -73,12 +76,14 @@ class RankingConfig(StrictModel):
     cross_layers: int = Field(default=2, ge=1)
     cross_rank: int = Field(default=32, ge=1)
     hidden_units: tuple[int, ...] = (64, 32)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    sampled_negatives: int = Field(default=6, ge=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    sampled_negatives: int = Field(default=4, ge=0)
+    impressions_are_choices: bool = False
+    liking_weights: tuple[float, ...] = Field(default=(0.0, 0.5, 1.0), min_length=1)
     retrieval_weights: tuple[float, ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 1.0, 1.5), min_length=1)
     selection_queries: int = Field(default=1000, ge=1)
     epochs: int = Field(default=4, ge=1)
     batch_size: int = Field(default=512, ge=2)
     learning_rate: float = Field(default=0.003, gt=0)
-    patience: int = Field(default=1, ge=1)
+    patience: int = Field(default=2, ge=1)
     seed: int = 1

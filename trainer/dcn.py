@@ -37,8 +37,23 @@ class ItemSide(NamedTuple):
     activity: tf.Tensor
 
 
+class Logits(NamedTuple):
+    """What the ranker thinks of the candidates of requests, [n, k] each.
+
+    Attributes:
+        finding: logit that the candidate, of all items, is one the user would go for.
+        liking: logit of a positive outcome, given that it was shown.
+    """
+
+    finding: tf.Tensor
+    liking: tf.Tensor
+
+
 class DeepCrossRanker(tf.keras.Model):
-    """Logit of a positive outcome for a request and each of its candidates.
+    """Two logits for a request and each of its candidates.
+
+    Impressions alone never show a ranker what it is handed in a funnel, mostly items that nobody would look at;
+    sampled items alone drown what tells a liked item from a disliked one. So each question gets a head of its own.
 
     Cross layers read [query vector, item vector, their elementwise product, the similarity of the item to each
     interest, the item's activity]; a deep part reads what they make of it; a linear part reads similarities and
@@ -87,7 +102,7 @@ class DeepCrossRanker(tf.keras.Model):
             tf.keras.layers.Dense(units, activation="relu", kernel_initializer=glorot(seed=seed + 40 + place))
             for place, units in enumerate(config.hidden_units)
         ]
-        self.out = tf.keras.layers.Dense(1, kernel_initializer=glorot(seed=seed + 50))
+        self.out = tf.keras.layers.Dense(2, kernel_initializer=glorot(seed=seed + 50))
 
     def query_side(self, encoded: Encoded, training: bool = False) -> QuerySide:
         """Request-side work, for [n] encoded requests."""
@@ -123,8 +138,8 @@ class DeepCrossRanker(tf.keras.Model):
             return tf.zeros_like(vector[..., :0])
         return self.embedding.dense(self.activity_features, encoded)
 
-    def logits(self, query: QuerySide, items: ItemSide, training: bool = False) -> tf.Tensor:
-        """Scores [n, k] of k candidates of each of n requests.
+    def logits(self, query: QuerySide, items: ItemSide, training: bool = False) -> Logits:
+        """Logits [n, k] of k candidates of each of n requests.
 
         Args:
             query: of [n] requests.
@@ -143,7 +158,8 @@ class DeepCrossRanker(tf.keras.Model):
             x = layer(x)
             if place == 0:
                 x = self.dropout(x, training=training)
-        return self.out(tf.concat([x, similarity, match, items.activity], axis=-1))[..., 0]
+        both = self.out(tf.concat([x, similarity, match, items.activity], axis=-1))
+        return Logits(both[..., 0], both[..., 1])
 
 
 def is_activity(feature: Feature) -> bool:

@@ -36,7 +36,7 @@ class EmbeddingTables(tf.keras.layers.Layer):
 
     def lookup(self, feature: Feature, indices: tf.Tensor) -> tf.Tensor:
         """Embeddings [..., dimension] of a feature's indices [...]."""
-        return self.tables[table_of(feature)](indices)
+        return self.tables[str(table_of(feature))](indices)
 
     def mean(self, feature: Feature, indices: tf.Tensor) -> tf.Tensor:
         """Mean embedding [..., dimension] of a set of values [..., length]; zeros where there is none."""

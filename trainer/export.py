@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from feature_repo.spec import REQUEST_TIMESTAMP, RETRIEVAL_SCORE, Elapsed, Feature, FeatureSpec
-from trainer.dcn import ItemSide
+from trainer.dcn import ItemSide, Logits
 from trainer.inputs import Preprocessing, input_signature
 from trainer.ranking import RankingModel
 from trainer.retrieval import RetrievalModel
@@ -53,8 +53,10 @@ def export_towers(model: RetrievalModel, spec: FeatureSpec, user_tower: str | Pa
 def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) -> None:
     """Writes the ranker.
 
-    Beside the served signature it carries `score_many`, which scores many requests against items that are read
-    once: the same numbers, for evaluation.
+    Its outputs are `score`, by which a funnel orders candidates (it asks whether the user would go for the item at
+    all, and the retrieval score counts), and `probability`, of a positive outcome once the item is shown. Both are
+    calibrated on impressions. Beside the served signature it carries `score_many`, which scores many requests
+    against items that are read once: the same numbers, for evaluation.
 
     Args:
         model: a trained ranker.
@@ -65,8 +67,12 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
     query_features, item_features = spec.request_inputs("ranking"), spec.inputs("item", "ranking")
     spans = frozenset(f.name for f in item_features if isinstance(f.transform, Elapsed))
 
-    def probability(logits: tf.Tensor, retrieval_score: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(model.slope * (logits + model.retrieval_weight * retrieval_score) + model.intercept)
+    def outputs(logits: Logits, retrieval_score: tf.Tensor) -> dict[str, tf.Tensor]:
+        combined = model.weights.combine(logits.finding, logits.liking, retrieval_score)
+        return {
+            "score": _calibrate(combined, model.score_calibration),
+            "probability": _calibrate(logits.liking, model.liking_calibration),
+        }
 
     served = {
         **input_signature(query_features, 1),
@@ -81,7 +87,7 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
         query = network.query_side(_only(encoded, query_features))
         side = network.item_side(_only(encoded, item_features))
         logits = network.logits(query, ItemSide(side.vector[None], side.activity[None]))
-        return {"score": probability(logits[0], inputs[RETRIEVAL_SCORE])}
+        return {name: value[0] for name, value in outputs(logits, inputs[RETRIEVAL_SCORE][None]).items()}
 
     many = [
         input_signature(query_features, None),
@@ -98,7 +104,7 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
         items: dict[str, tf.Tensor],
         candidates: tf.Tensor,
         retrieval_score: tf.Tensor,
-    ) -> tf.Tensor:
+    ) -> dict[str, tf.Tensor]:
         query = network.query_side(preprocessing(requests, seconds))
         fixed = preprocessing({name: value for name, value in items.items() if name not in spans})
         vector = tf.gather(network.item_vector(fixed), candidates)
@@ -106,9 +112,14 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
         spread = preprocessing({name: tf.gather(items[name], candidates) for name in spans}, seconds[:, None])
         numbers = {f.name: tf.gather(fixed[f.name], candidates) for f in network.activity_features if f.name in fixed}
         side = ItemSide(vector, network.item_activity({**numbers, **spread}, vector))
-        return probability(network.logits(query, side), retrieval_score)
+        return outputs(network.logits(query, side), retrieval_score)
 
     _save(ServingModule(network, preprocessing, serve=score, score_many=score_many), ranker)
+
+
+def _calibrate(logits: tf.Tensor, calibration: tuple[float, float]) -> tf.Tensor:
+    slope, intercept = calibration
+    return tf.sigmoid(slope * logits + intercept)
 
 
 def _only(encoded: dict[str, Any], features: tuple[Feature, ...]) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from trainer.engagements import Engagements
 from trainer.epochs import train_epochs
 from trainer.examples import Examples
 from trainer.inputs import Preprocessing
+from trainer.metrics import area_under_roc
 from trainer.negatives import sample_negatives
 from trainer.scoring import Towers
-from trainer.selection import Selection
+from trainer.selection import Selection, Weights
 from trainer.vocabularies import learn_moments, learn_vocabularies
 
 
@@ -27,22 +28,23 @@ from trainer.vocabularies import learn_moments, learn_vocabularies
 class RankingModel:
     """A trained ranker.
 
-    The probability is sigmoid(slope * (logit + retrieval_weight * retrieval_score) + intercept).
-
     Attributes:
         preprocessing: of its inputs.
-        network: gives the logit.
-        retrieval_weight: chosen on validation queries.
-        slope, intercept: fitted on validation impressions.
-        validation_ndcg: NDCG@10 on the validation queries with that weight.
+        network: gives the logits of finding and liking.
+        weights: of the final logit, by which candidates are ordered; chosen on validation queries.
+        score_calibration: slope and intercept for the final logit, fitted on validation impressions.
+        liking_calibration: the same for the liking head alone.
+        validation_ndcg: NDCG@10 on the validation queries with those weights.
+        validation_auc: of the liking head on the validation impressions.
     """
 
     preprocessing: Preprocessing
     network: DeepCrossRanker
-    retrieval_weight: float
-    slope: float
-    intercept: float
+    weights: Weights
+    score_calibration: tuple[float, float]
+    liking_calibration: tuple[float, float]
     validation_ndcg: float
+    validation_auc: float
 
 
 def train_ranking(
@@ -84,15 +86,23 @@ def train_ranking(
     step(tf.range(min(config.batch_size, len(train))))
     train_epochs(
         run_epoch,
-        lambda: selection.best_weight()[1],
+        lambda: selection.best_weights()[1],
         network.trainable_variables,
         config.epochs,
         config.patience,
         "ndcg@10",
     )
-    weight, ndcg = selection.best_weight()
-    slope, intercept = fit_platt(selection.impression_scores(weight), validation.labels)
-    return RankingModel(preprocessing, network, weight, slope, intercept, ndcg)
+    weights, ndcg = selection.best_weights()
+    finding, liking, retrieval = selection.impression_logits()
+    return RankingModel(
+        preprocessing,
+        network,
+        weights,
+        score_calibration=fit_platt(weights.combine(finding, liking, retrieval), validation.labels),
+        liking_calibration=fit_platt(liking, validation.labels),
+        validation_ndcg=ndcg,
+        validation_auc=area_under_roc(validation.labels, liking),
+    )
 
 
 def _make_step(
@@ -132,13 +142,16 @@ def _make_step(
             name: tf.concat([tf.gather(values, batch)[:, None], negatives[name]], axis=1)
             for name, values in shown.items()
         }
-        outcome = tf.concat([tf.gather(labels, batch)[:, None], tf.zeros_like(others, tf.float32)], axis=1)
-        weight = tf.concat([tf.ones_like(outcome[:, :1]), tf.gather(weights, batch)], axis=1)
+        outcome = tf.gather(labels, batch)[:, None]
+        found = tf.ones_like(outcome) if config.impressions_are_choices else outcome
+        found = tf.concat([found, tf.zeros_like(others, tf.float32)], axis=1)
+        weight = tf.concat([tf.ones_like(outcome), tf.gather(weights, batch)], axis=1)
         with tf.GradientTape() as tape:
             query = network.query_side({name: tf.gather(v, batch) for name, v in requests.items()}, training=True)
             logits = network.logits(query, network.item_side(candidates), training=True)
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(outcome, logits)
-            loss = tf.reduce_sum(losses * weight) / tf.reduce_sum(weight)
+            finding = tf.nn.sigmoid_cross_entropy_with_logits(found, logits.finding)
+            liking = tf.nn.sigmoid_cross_entropy_with_logits(outcome, logits.liking[:, :1])
+            loss = tf.reduce_sum(finding * weight) / tf.reduce_sum(weight) + tf.reduce_mean(liking)
         apply_gradients(optimizer, tape, loss, network.trainable_variables)
         return loss
 

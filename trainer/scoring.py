@@ -10,6 +10,7 @@ from feature_repo.columns import Arrays
 from feature_repo.spec import REQUEST_TIMESTAMP, RETRIEVAL_SCORE
 
 SIGNATURE = "serving_default"
+ROWS_AT_ONCE = 8192
 
 
 class ExportedModel:
@@ -38,11 +39,11 @@ class Towers:
 
     def embed_queries(self, arrays: Arrays, seconds: np.ndarray) -> np.ndarray:
         """Query embeddings [n, dimension], given user and context features [n] and unix seconds [n]."""
-        return self._user({**arrays, REQUEST_TIMESTAMP: seconds})["embedding"]
+        return _in_parts(self._user, {**arrays, REQUEST_TIMESTAMP: seconds})
 
     def embed_items(self, arrays: Arrays) -> np.ndarray:
         """Item embeddings [m, dimension], given item features [m]."""
-        return self._item(arrays)["embedding"]
+        return _in_parts(self._item, arrays)
 
 
 class ExportedRanker:
@@ -56,8 +57,8 @@ class ExportedRanker:
         """Names of its inputs."""
         return frozenset(self._model.inputs)
 
-    def score(self, request: Arrays, seconds: int, items: Arrays, retrieval_score: np.ndarray) -> np.ndarray:
-        """Probabilities [k] of the candidates of one request, by the signature that is served.
+    def score(self, request: Arrays, seconds: int, items: Arrays, retrieval_score: np.ndarray) -> dict[str, np.ndarray]:
+        """`score` and `probability` [k] of the candidates of one request, by the signature that is served.
 
         Args:
             request: user and context features [1].
@@ -66,12 +67,12 @@ class ExportedRanker:
             retrieval_score: [k].
         """
         rest = {REQUEST_TIMESTAMP: np.array([seconds], np.int64), RETRIEVAL_SCORE: retrieval_score}
-        return self._model({**request, **items, **rest})["score"]
+        return self._model({**request, **items, **rest})
 
     def score_many(
         self, requests: Arrays, seconds: np.ndarray, items: Arrays, candidates: np.ndarray, retrieval_score: np.ndarray
-    ) -> np.ndarray:
-        """Probabilities [n, k] of k candidates of each of n requests; the same values as `score`, much sooner.
+    ) -> dict[str, np.ndarray]:
+        """`score` and `probability` [n, k] of k candidates of each of n requests: as `score` gives, much sooner.
 
         Args:
             requests: user and context features [n].
@@ -88,4 +89,14 @@ class ExportedRanker:
             tf.constant(candidates, tf.int32),
             tf.constant(np.maximum(retrieval_score, np.finfo(np.float32).min), tf.float32),
         )
-        return scored.numpy()
+        return {name: value.numpy() for name, value in scored.items()}
+
+
+def _in_parts(tower: ExportedModel, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Embeddings of any number of rows, with the memory of `ROWS_AT_ONCE`."""
+    rows = len(next(iter(arrays.values())))
+    parts = [
+        tower({name: values[start : start + ROWS_AT_ONCE] for name, values in arrays.items()})["embedding"]
+        for start in range(0, max(rows, 1), ROWS_AT_ONCE)
+    ]
+    return np.concatenate(parts)

@@ -1,6 +1,8 @@
-"""What is decided on validation rows: the ranker's best epoch and the weight of the retrieval score."""
+"""What is decided on validation rows: the ranker's best epoch and the weights of the parts of its final logit."""
 
 from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +12,7 @@ from feature_repo.spec import FeatureSpec
 from trainer.candidates import Queries, candidate_ranks, retrieve
 from trainer.catalogue import Catalogue
 from trainer.config import RankingConfig
-from trainer.dcn import DeepCrossRanker, ItemSide
+from trainer.dcn import DeepCrossRanker, ItemSide, Logits
 from trainer.engagements import Engagements
 from trainer.examples import Examples
 from trainer.inputs import Preprocessing
@@ -25,12 +27,23 @@ REQUESTS_AT_ONCE = 128
 """Requests whose candidates are scored together."""
 
 
+class Weights(NamedTuple):
+    """How much the parts of the final logit count beside the finding head, which counts 1."""
+
+    liking: float
+    retrieval: float
+
+    def combine(self, finding: Any, liking: Any, retrieval_score: Any) -> Any:
+        """The final logit, of arrays or tensors."""
+        return finding + self.liking * liking + self.retrieval * retrieval_score
+
+
 @dataclass(frozen=True)
 class _Part:
     """Validation queries of one snapshot, ready to be scored at every epoch."""
 
     requests: dict[str, tf.Tensor]
-    attributes: dict[str, tf.Tensor]
+    items: dict[str, tf.Tensor]
     candidates: np.ndarray
     retrieval_scores: np.ndarray
     targets: np.ndarray
@@ -65,40 +78,44 @@ class Selection:
         self._collect_impressions(spec, preprocessing, validation, towers)
 
         @tf.function(autograph=False, reduce_retracing=True)
-        def score(requests: dict[str, tf.Tensor], items: dict[str, tf.Tensor], candidates: tf.Tensor) -> tf.Tensor:
+        def score(requests: dict[str, tf.Tensor], items: dict[str, tf.Tensor], candidates: tf.Tensor) -> Logits:
             side = network.item_side(items)
             chosen = ItemSide(tf.gather(side.vector, candidates), tf.gather(side.activity, candidates))
             return network.logits(network.query_side(requests), chosen)
 
         self._score = score
 
-    def best_weight(self) -> tuple[float, float]:
-        """The weight of the retrieval score with the best NDCG@10, and that value."""
-        sums = np.zeros(len(self._config.retrieval_weights))
+    def best_weights(self) -> tuple[Weights, float]:
+        """The weights with the best NDCG@10 of the configured ones, and that value."""
+        choices = [Weights(*pair) for pair in product(self._config.liking_weights, self._config.retrieval_weights)]
+        sums = np.zeros(len(choices))
         queries = 0
         for part in self._parts:
-            logits = self._score(part.requests, part.attributes, tf.constant(part.candidates, tf.int32)).numpy()
-            queries += len(logits)
-            for place, weight in enumerate(self._config.retrieval_weights):
-                # -inf marks what is beyond the corpus, with a weight of 0 too.
-                scores = np.where(np.isneginf(part.retrieval_scores), -np.inf, logits + weight * part.retrieval_scores)
-                ranks = candidate_ranks(scores, part.candidates, part.targets)
-                sums[place] += ndcg_at_k(ranks, 10).sum()
+            logits = self._score(part.requests, part.items, tf.constant(part.candidates, tf.int32))
+            finding, liking = logits.finding.numpy(), logits.liking.numpy()
+            queries += len(finding)
+            for place, weights in enumerate(choices):
+                scores = weights.combine(finding, liking, part.retrieval_scores)
+                # A weight of 0 would lift what lies beyond the end of the corpus into it.
+                scores = np.where(np.isneginf(part.retrieval_scores), -np.inf, scores)
+                sums[place] += ndcg_at_k(candidate_ranks(scores, part.candidates, part.targets), 10).sum()
         best = int(sums.argmax())
-        return float(self._config.retrieval_weights[best]), float(sums[best] / max(queries, 1))
+        return choices[best], float(sums[best] / max(queries, 1))
 
-    def impression_scores(self, retrieval_weight: float) -> np.ndarray:
-        """[n] logits of the validation impressions, the retrieval score's part included."""
+    def impression_logits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Finding logits, liking logits and retrieval scores of the validation impressions, [n] each."""
         rows = len(self._impression_retrieval_scores)
-        logits = [
-            self._score(
-                {name: values[start : start + REQUESTS_AT_ONCE] for name, values in self._impression_requests.items()},
-                {name: values[start : start + REQUESTS_AT_ONCE] for name, values in self._impression_items.items()},
+        finding, liking = [], []
+        for start in range(0, rows, REQUESTS_AT_ONCE):
+            here = slice(start, start + REQUESTS_AT_ONCE)
+            logits = self._score(
+                {name: values[here] for name, values in self._impression_requests.items()},
+                {name: values[here] for name, values in self._impression_items.items()},
                 tf.range(min(REQUESTS_AT_ONCE, rows - start))[:, None],
-            ).numpy()[:, 0]
-            for start in range(0, rows, REQUESTS_AT_ONCE)
-        ]
-        return np.concatenate(logits) + retrieval_weight * self._impression_retrieval_scores
+            )
+            finding.append(logits.finding.numpy()[:, 0])
+            liking.append(logits.liking.numpy()[:, 0])
+        return np.concatenate(finding), np.concatenate(liking), self._impression_retrieval_scores
 
     def _collect_queries(
         self,
@@ -140,7 +157,7 @@ class Selection:
                 self._parts.append(
                     _Part(
                         requests={name: tf.constant(values[rows]) for name, values in requests.items()},
-                        attributes=_tensors(preprocessing.encode(items, middle)),
+                        items=_tensors(preprocessing.encode(items, middle)),
                         candidates=part.candidates[here],
                         retrieval_scores=part.scores[here],
                         targets=targets[rows],

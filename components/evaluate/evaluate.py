@@ -76,7 +76,8 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
     """
     impressions = pq.read_table(paths.examples / "test.parquet")
     item_features = pq.read_table(paths.item_features)
-    catalogue = pc.unique(item_features.column("item_id")).sort()
+    ids = pc.unique(item_features.column("item_id"))
+    catalogue = ids.take(pc.array_sort_indices(ids))
     events = read_events(pq.read_table(paths.events), catalogue)
     moments = find_moments(impressions, events, catalogue)
     targets = moments.queries()

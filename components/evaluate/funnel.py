@@ -1,10 +1,8 @@
 """Runs the exported models over the test window, stage after stage, as the gateway would."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +11,11 @@ from components.evaluate.moments import Moments
 from feature_repo.as_of import join_as_of
 from feature_repo.columns import Arrays, to_arrays
 from feature_repo.progress import report_progress
-from feature_repo.spec import REQUEST_TIMESTAMP, RETRIEVAL_SCORE, FeatureSpec
+from feature_repo.spec import FeatureSpec
 from feature_repo.tables import TIMESTAMP
 
 _ROWS_AT_ONCE = 400_000
+_MOMENTS_AT_ONCE = 64
 
 
 class FunnelModels:
@@ -24,11 +23,11 @@ class FunnelModels:
 
     def __init__(self, spec: FeatureSpec, user_tower: Path, item_tower: Path, ranker: Path):
         """Loads the three models."""
-        import tensorflow as tf
+        from trainer.scoring import ExportedRanker, Towers
 
         self.spec = spec
-        self._loaded = [tf.saved_model.load(str(path)) for path in (user_tower, item_tower, ranker)]
-        self.user_tower, self.item_tower, self.ranker = (model.signatures["serving_default"] for model in self._loaded)
+        self.towers = Towers(user_tower, item_tower)
+        self.ranker = ExportedRanker(ranker)
         self.retrieval_request = spec.request_inputs("retrieval")
         self.ranking_request = spec.request_inputs("ranking")
         self.retrieval_item = spec.inputs("item", "retrieval")
@@ -74,14 +73,10 @@ def run_funnel(
         candidates: how many items retrieval hands on.
         refresh_seconds: items' features and vectors are those of the last multiple of this before the moment.
     """
-    import tensorflow as tf
-
     count = len(moments.users)
     seconds = moments.timestamps // 1_000_000
-    users = _in_batches(
-        models.user_tower, {**to_arrays(models.retrieval_request, moments.rows), REQUEST_TIMESTAMP: seconds}
-    )
-    request = {**to_arrays(models.ranking_request, moments.rows), REQUEST_TIMESTAMP: seconds}
+    users = models.towers.embed_queries(to_arrays(models.retrieval_request, moments.rows), seconds)
+    request = to_arrays(models.ranking_request, moments.rows)
     bounds = np.searchsorted(targets[0], np.arange(count + 1))
 
     retrieval_ranks = np.full(len(targets[0]), np.inf)
@@ -89,46 +84,51 @@ def run_funnel(
     top_items = np.full((len(targets[0]), 10), -1, np.int64)
     probabilities: list[np.ndarray] = [np.empty(0)] * count
 
-    def score(moment: int, items: dict[str, Any], vectors: np.ndarray) -> None:
-        retrieval = (vectors @ users[moment]).astype(np.float32)
+    def score(some: np.ndarray, items: Arrays, vectors: np.ndarray) -> None:
+        retrieval = users[some] @ vectors.T
         corpus = retrieval.copy()
-        corpus[moments.seen[moment]] = -np.inf
-        start, end = bounds[moment], bounds[moment + 1]
-        chosen = np.empty(0, np.int64)
-        if start < end:
-            order = np.argsort(-corpus, kind="stable")[: len(corpus) - len(moments.seen[moment])]
-            chosen = order[:candidates]
-            place_of = np.full(len(corpus), np.inf)
-            place_of[order] = np.arange(1, len(order) + 1)
-            retrieval_ranks[start:end] = place_of[targets[1][start:end]]
-        rows = np.concatenate([chosen, moments.impressions[moment]])
-        inputs = {name: tf.constant(values[moment : moment + 1]) for name, values in request.items()}
-        inputs |= {name: tf.gather(items[name], rows) for name in items}
-        inputs[RETRIEVAL_SCORE] = tf.constant(retrieval[rows])
-        scores = models.ranker(**inputs)["score"].numpy()
-        probabilities[moment] = scores[len(chosen) :]
-        if start < end:
-            answer = chosen[np.argsort(-scores[: len(chosen)], kind="stable")]
-            place_of = np.full(len(corpus), np.inf)
-            place_of[answer] = np.arange(1, len(answer) + 1)
-            ranks[start:end] = place_of[targets[1][start:end]]
+        for row, moment in enumerate(some):
+            corpus[row, moments.seen[moment]] = -np.inf
+        order = np.argsort(-corpus, axis=1, kind="stable")
+        width = min(candidates, len(catalogue))
+        most = max(len(moments.impressions[moment]) for moment in some)
+        # The impressions ride along behind the candidates; their padding is scored and dropped.
+        rows = np.zeros((len(some), width + most), np.int64)
+        rows[:, :width] = order[:, :width]
+        for row, moment in enumerate(some):
+            shown = moments.impressions[moment]
+            rows[row, width : width + len(shown)] = shown
+        outputs = models.ranker.score_many(
+            {name: values[some] for name, values in request.items()},
+            seconds[some],
+            items,
+            rows,
+            np.take_along_axis(retrieval, rows, axis=1),
+        )
+        for row, moment in enumerate(some):
+            probabilities[moment] = outputs["probability"][row, width : width + len(moments.impressions[moment])]
+            start, end = bounds[moment], bounds[moment + 1]
+            if start == end:
+                continue
+            length = len(catalogue) - len(moments.seen[moment])
+            wanted = targets[1][start:end]
+            retrieval_ranks[start:end] = _places(order[row, :length], len(catalogue))[wanted]
+            chosen = rows[row, : min(width, length)]
+            answer = chosen[np.argsort(-outputs["score"][row, : len(chosen)], kind="stable")]
+            ranks[start:end] = _places(answer, len(catalogue))[wanted]
             top_items[start:end, : min(10, len(answer))] = answer[:10]
 
     done = 0
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for inside, arrays in _item_snapshots(models, seconds, item_features, catalogue, refresh_seconds):
-            vectors = _in_batches(models.item_tower, {f.name: arrays[f.name] for f in models.retrieval_item})
-            size = len(catalogue)
-            tensors = {f.name: tf.constant(arrays[f.name]) for f in models.ranking_item}
-            futures = []
-            for place, of_snapshot in enumerate(inside):
-                part = slice(place * size, (place + 1) * size)
-                items = {name: tensor[part] for name, tensor in tensors.items()}
-                futures += [pool.submit(score, int(moment), items, vectors[part]) for moment in of_snapshot]
-            for future in futures:
-                future.result()
-            done += len(futures)
-            report_progress(f"funnel: {done:,} of {count:,} moments")
+    for inside, arrays in _item_snapshots(models, seconds, item_features, catalogue, refresh_seconds):
+        vectors = models.towers.embed_items({f.name: arrays[f.name] for f in models.retrieval_item})
+        size = len(catalogue)
+        for place, of_snapshot in enumerate(inside):
+            part = slice(place * size, (place + 1) * size)
+            items = {f.name: arrays[f.name][part] for f in models.ranking_item}
+            for start in range(0, len(of_snapshot), _MOMENTS_AT_ONCE):
+                score(of_snapshot[start : start + _MOMENTS_AT_ONCE], items, vectors[part])
+        done += sum(len(of_snapshot) for of_snapshot in inside)
+        report_progress(f"funnel: {done:,} of {count:,} moments")
     return FunnelOutcome(
         retrieval_ranks,
         ranks,
@@ -136,6 +136,13 @@ def run_funnel(
         np.concatenate(probabilities),
         np.concatenate(moments.labels),
     )
+
+
+def _places(order: np.ndarray, items: int) -> np.ndarray:
+    """[items] place of each item in an order of some of them; 1 is first, inf is not there."""
+    places = np.full(items, np.inf)
+    places[order] = np.arange(1, len(order) + 1)
+    return places
 
 
 def _item_snapshots(
@@ -152,15 +159,3 @@ def _item_snapshots(
         values = join_as_of(pa.table({"item_id": ids, "timestamp": at}), item_features, "item_id", columns)
         arrays = to_arrays(models.item_features, values.append_column("item_id", ids))
         yield [np.flatnonzero(inverse == start + place) for place in range(len(chunk))], arrays
-
-
-def _in_batches(tower: Any, arrays: Arrays, batch: int = 8192) -> np.ndarray:
-    """[n, D] embeddings."""
-    import tensorflow as tf
-
-    count = len(next(iter(arrays.values())))
-    parts = [
-        tower(**{name: tf.constant(values[start : start + batch]) for name, values in arrays.items()})["embedding"]
-        for start in range(0, count, batch)
-    ]
-    return tf.concat(parts, axis=0).numpy()

@@ -42,11 +42,14 @@ def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPath
     report_progress(f"{len(train):,} impressions, each with {config.sampled_negatives} sampled items")
     model = train_ranking(features, config, train, validation, catalogue, Towers(paths.user_tower, paths.item_tower))
     report_progress(
-        f"retrieval score's weight {model.retrieval_weight:g}; calibrated on {len(validation):,} impressions"
+        f"weights: liking {model.weights.liking:g}, retrieval score {model.weights.retrieval:g}; "
+        f"calibrated on {len(validation):,} impressions"
     )
     export_ranker(model, features, paths.ranker)
     return {
         "validation_ndcg_at_10": model.validation_ndcg,
-        "retrieval_weight": model.retrieval_weight,
+        "validation_auc": model.validation_auc,
+        "liking_weight": model.weights.liking,
+        "retrieval_weight": model.weights.retrieval,
         "training_rows": len(train),
     }

@@ -99,7 +99,7 @@ def find_anomalies(statistics: "DatasetFeatureStatisticsList", schema: "Schema")
     import tensorflow_data_validation as tfdv
 
     found = tfdv.validate_statistics(statistics, schema).anomaly_info
-    return [Anomaly(name, info.short_description, info.description) for name, info in sorted(found.items())]
+    return [Anomaly(name, info.short_description, _tidy(info.description)) for name, info in sorted(found.items())]
 
 
 def columns_of(statistics: "DatasetFeatureStatisticsList") -> dict[str, Any]:
@@ -195,6 +195,11 @@ def write_file(content: bytes, path: Path | str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     partial.rename(path)
+
+
+def _tidy(description: str) -> str:
+    """TFDV's words on one line, without its remark on digits."""
+    return " ".join(description.replace("(upto six significant digits)", "").split())
 
 
 def _reason(error: Exception) -> str:

@@ -17,8 +17,8 @@ MOST_BARS = 30
 MOST_NAMED = 3
 """Of which so many are named."""
 
-_STRING_HEADER = ("text", "present", "values a row", "different", "most frequent", "distribution")
-_NUMBER_HEADER = ("number", "present", "mean", "deviation", "zeros", "smallest", "median", "largest", "distribution")
+SKETCH_SIZE = 1024
+"""Values that TFDV counts exactly. Of a column with more it may count each too often, by one in so many rows."""
 
 _STRING_HEADER = ("text", "present", "values a row", "different", "most frequent", "distribution")
 _NUMBER_HEADER = ("number", "present", "mean", "deviation", "zeros", "smallest", "median", "largest", "distribution")
@@ -79,8 +79,10 @@ def _string_row(name: str, column: Any) -> tuple[object, ...]:
     shares = list(shares_of(column).items())
     present, values = _present(stats.common_stats), _per_row(stats.common_stats)
     most = stats.rank_histogram.buckets[0].sample_count if shares else 0
-    if most <= 1:
-        return name, present, values, f"{stats.unique:,}", styled("no value twice" if most else "no value", "soft"), ""
+    total = stats.common_stats.num_non_missing * stats.common_stats.avg_num_values
+    if most <= 1 + 2 * total / SKETCH_SIZE:
+        said = "no frequent value" if most else "no value"
+        return name, present, values, f"{stats.unique:,}", styled(said, "soft"), ""
     named = [f"{value} ({share:.1%})" for value, share in shares[:MOST_NAMED]]
     return name, present, values, f"{stats.unique:,}", ", ".join(named), histogram([bars_of(column)])
 

@@ -76,6 +76,16 @@ def test_sound_data_passes_and_is_described(run, tmp_path, monkeypatch):
     assert columns_of(statistics)["timestamp"].num_stats.max == AT.timestamp()
 
 
+def test_values_that_only_the_sketch_makes_frequent_are_not_named(run, tmp_path):
+    # TFDV counts each of 3,000 different values up to three times.
+    run(users=users(user_id=["u1", "u2", "u3"]), items=pa.table({
+        "item_id": [f"i{n}" for n in range(3000)], "tags": [["common"], ["rare"], ["common"]] * 1000
+    }))  # fmt: skip
+    page = (tmp_path / "out" / "statistics_report").read_text()
+    assert "common (66.7%)" in page
+    assert not re.search(r"i\d+ \(", page.split("<h2>items</h2>")[1])
+
+
 def test_pages_need_nothing_from_elsewhere(run, tmp_path):
     run(users=users(city=["<i>Graz</i>", "<i>Graz</i>", "Ulm"]))
     for name in ("data_docs", "statistics_report"):

@@ -1,0 +1,259 @@
+"""From a request to its items: features, user tower, index, ranker, re-ranking."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.columns import Arrays, context_columns, row_to_arrays
+from feature_repo.spec import ENTITY_KEYS, REQUEST_TIMESTAMP, RETRIEVAL_SCORE
+from serving.config import GatewayConfig
+from serving.index.base import NO_ROW
+from serving.live_release import LiveRelease
+from serving.model_client import ModelClient
+from serving.rerank import rerank
+
+POPULAR = "popular"
+"""Fallback: the items with the most positive outcomes, whoever asks."""
+
+_LOOKUPS_AT_ONCE = 4
+
+
+class UserFeatures(Protocol):
+    """The online store as the funnel sees it; `feature_repo.online.OnlineFeatures` is one."""
+
+    def user(self, user_id: str) -> dict[str, Any]:
+        """Stored values by feature name; empty or null where nothing is known."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked for.
+
+    Attributes:
+        user_id: anyone, known or not.
+        count: items wanted.
+        timestamp: instant of the request, unix seconds.
+        context: context columns that came with the request.
+    """
+
+    user_id: str
+    count: int
+    timestamp: float
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShownItem:
+    """One item of an answer; `retrieval_score` is None in a fallback."""
+
+    item_id: str
+    title: str | None
+    position: int
+    score: float
+    retrieval_score: float | None
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An answer and what it was made from.
+
+    Attributes:
+        items: best first.
+        features: user and context features by name, as stored.
+        removed: items that re-ranking left out, with the reason.
+        stage_seconds: time of each stage that ran.
+        fallback: how a degraded answer was made; None otherwise.
+        fallback_reason: the stage that failed and how.
+    """
+
+    items: list[ShownItem]
+    features: dict[str, Any]
+    removed: list[dict[str, str]]
+    stage_seconds: dict[str, float]
+    fallback: str | None = None
+    fallback_reason: str | None = None
+
+
+class StageError(Exception):
+    """A stage failed; the answer is degraded, never an error."""
+
+    def __init__(self, stage: str, why: object):
+        """Takes the stage and what went wrong."""
+        super().__init__(f"{stage}: {' '.join(str(why).split()) or type(why).__name__}")
+        self.stage = stage
+
+
+class Funnel:
+    """Answers queries from one release."""
+
+    def __init__(self, release: LiveRelease, users: UserFeatures, client: ModelClient, config: GatewayConfig):
+        """Takes the release, the online store, the model server and how many candidates within what time."""
+        self.release = release
+        self._users = users
+        self._client = client
+        self._config = config
+        self._threads = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, thread_name_prefix="online-features")
+
+    async def recommend(self, query: Query) -> Recommendation:
+        """The answer; from the models, or a degraded one where a stage fails or the time is up."""
+        run = _Run(time.perf_counter() + self._config.timeout_seconds)
+        row: dict[str, Any] = {}
+        seen: set[int] = set()
+        try:
+            with run.stage("online_features"):
+                row = await asyncio.wait_for(self._stored(query), run.remaining())
+                seen = self._seen_rows(row)
+            with run.stage("user_tower"):
+                embedding = await self._embed(query, row, run)
+            with run.stage("index"):
+                candidates, retrieval_scores = self._search(embedding, seen)
+            with run.stage("ranker"):
+                scores = await self._rank(query, row, candidates, retrieval_scores, run)
+        except StageError as error:
+            return self._popular(query, row, seen, run, str(error))
+        with run.stage("rerank"):
+            order = np.argsort(-scores, kind="stable")
+            ranked = candidates[order]
+            kept = rerank(ranked, query.count, self.release.policy, seen, self.release.items.values)
+            items = self._shown(ranked[kept.kept], scores[order][kept.kept], retrieval_scores[order][kept.kept])
+            removed = self._removed(ranked, kept.removed)
+        return Recommendation(items, self._features(query, row), removed, run.seconds)
+
+    async def is_ready(self, timeout_seconds: float) -> bool:
+        """Whether the model server serves this release's models."""
+        answers = await asyncio.gather(
+            *(
+                self._client.is_available(model, self.release.version, timeout_seconds)
+                for model in ("user_tower", "ranker")
+            )
+        )
+        return all(answers)
+
+    async def close(self) -> None:
+        """Lets go of the model server and the threads."""
+        await self._client.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _stored(self, query: Query) -> dict[str, Any]:
+        """Everything known of the user and the request, as stored."""
+        loop = asyncio.get_running_loop()
+        stored = await loop.run_in_executor(self._threads, self._users.user, query.user_id)
+        given = {name: pa.array([value]) for name, value in query.context.items()}
+        context = context_columns(self.release.spec.context, np.array([query.timestamp], np.int64), given)
+        return {
+            **stored,
+            **{name: column[0].as_py() for name, column in context.items()},
+            ENTITY_KEYS["user"]: query.user_id,
+        }
+
+    def _seen_rows(self, row: Mapping[str, Any]) -> set[int]:
+        if not self.release.policy.exclude_seen:
+            return set()
+        return set().union(*(self.release.items.rows_of(row.get(f.name) or []) for f in self.release.seen_features))
+
+    async def _embed(self, query: Query, row: Mapping[str, Any], run: "_Run") -> np.ndarray:
+        inputs = row_to_arrays(self.release.spec.request_inputs("retrieval"), row)
+        inputs[REQUEST_TIMESTAMP] = _instant(query)
+        embedding = await self._predict("user_tower", inputs, "embedding", run)
+        if embedding.shape != (1, self.release.index.dimension) or not np.isfinite(embedding).all():
+            raise ValueError(f"expected a finite embedding [1, {self.release.index.dimension}], got {embedding.shape}")
+        return embedding
+
+    def _search(self, embedding: np.ndarray, seen: set[int]) -> tuple[np.ndarray, np.ndarray]:
+        rows, scores = self.release.index.search(embedding, self._config.candidates, exclude=seen)
+        found = rows[0] != NO_ROW
+        return rows[0][found], scores[0][found]
+
+    async def _rank(
+        self, query: Query, row: Mapping[str, Any], candidates: np.ndarray, retrieval_scores: np.ndarray, run: "_Run"
+    ) -> np.ndarray:
+        if not len(candidates):
+            return np.empty(0, np.float32)
+        inputs = row_to_arrays(self.release.spec.request_inputs("ranking"), row)
+        inputs[REQUEST_TIMESTAMP] = _instant(query)
+        inputs.update({name: array[candidates] for name, array in self.release.items.ranking_inputs.items()})
+        inputs[RETRIEVAL_SCORE] = retrieval_scores
+        scores = await self._predict("ranker", inputs, "score", run)
+        if scores.shape != candidates.shape or not np.isfinite(scores).all():
+            raise ValueError(f"expected {len(candidates)} finite scores, got {scores.shape}")
+        return scores
+
+    async def _predict(self, model: str, inputs: Arrays, output: str, run: "_Run") -> np.ndarray:
+        return await self._client.predict(model, self.release.version, inputs, output, run.remaining())
+
+    def _popular(self, query: Query, row: dict[str, Any], seen: set[int], run: "_Run", why: str) -> Recommendation:
+        items = self.release.items
+        kept = rerank(items.popular, query.count, self.release.policy, seen, items.values)
+        rows = items.popular[kept.kept]
+        return Recommendation(
+            items=self._shown(rows, items.popularity[rows], None),
+            features=self._features(query, row),
+            removed=self._removed(items.popular, kept.removed),
+            stage_seconds=run.seconds,
+            fallback=POPULAR,
+            fallback_reason=why,
+        )
+
+    def _shown(self, rows: np.ndarray, scores: np.ndarray, retrieval_scores: np.ndarray | None) -> list[ShownItem]:
+        items = self.release.items
+        return [
+            ShownItem(
+                item_id=items.ids[row],
+                title=items.titles[row] if items.titles else None,
+                position=place + 1,
+                score=float(scores[place]),
+                retrieval_score=None if retrieval_scores is None else float(retrieval_scores[place]),
+            )
+            for place, row in enumerate(rows.tolist())
+        ]
+
+    def _removed(self, ranked: np.ndarray, removed: tuple[tuple[int, str], ...]) -> list[dict[str, str]]:
+        return [{"item_id": self.release.items.ids[ranked[place]], "reason": reason} for place, reason in removed]
+
+    def _features(self, query: Query, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What a record keeps: every user and context feature that a model takes, null where missing."""
+        spec = self.release.spec
+        taken = {feature.name for stage in ("retrieval", "ranking") for feature in spec.request_inputs(stage)}
+        features = [feature for feature in (*spec.user, *spec.context) if feature.name in taken]
+        return {feature.name: row.get(feature.name) for feature in features}
+
+
+class _Run:
+    """The clock of one request: what each stage took, and what is left."""
+
+    def __init__(self, deadline: float):
+        self._deadline = deadline
+        self.seconds: dict[str, float] = {}
+
+    def remaining(self) -> float:
+        """Seconds left, never less than a moment: the stage that gets it fails by itself."""
+        return max(self._deadline - time.perf_counter(), 0.001)
+
+    def stage(self, name: str) -> "_Stage":
+        return _Stage(self, name)
+
+
+class _Stage:
+    """Times a stage; whatever goes wrong in it is a `StageError`."""
+
+    def __init__(self, run: _Run, name: str):
+        self._run = run
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._run.seconds[self._name] = time.perf_counter() - self._started
+        if isinstance(error, Exception):
+            raise StageError(self._name, error) from error
+
+
+def _instant(query: Query) -> np.ndarray:
+    return np.array([int(query.timestamp)], np.int64)
