@@ -90,7 +90,7 @@ def build_features(
     end = pc.max(pq.read_table(paths.events, columns=["timestamp"]).column("timestamp")).as_py()
     for view, count in materialise(store, features, end).items():
         rows[f"online_{view}"] = count
-    report_progress(f"online store: {rows['online_user_features']:,} users")
+    report_progress(f"online store: {rows.get('online_user_features', 0):,} users")
     return rows
 
 
