@@ -39,7 +39,7 @@ SPEC = FeatureSpec.model_validate(
 )
 SEEN = [f"i{number}" for number in range(2500)]
 THIRD = np.float32(1 / 3)
-END = datetime(1970, 1, 1, 0, 0, 10, tzinfo=UTC)
+END = datetime(1970, 1, 1, 0, 0, 10, 1, tzinfo=UTC)
 """The instant of the last event; what follows from it holds 1 µs later."""
 
 
