@@ -1,6 +1,7 @@
 import sqlite3
-import threading
-from datetime import UTC, datetime, timedelta
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pyarrow as pa
@@ -155,24 +156,30 @@ def test_unknown_user_has_nothing(online):
     assert online.user("stranger") == dict.fromkeys(("city", "likes", "last_at", "recent", "taste", "seen"))
 
 
-def test_threads_share_one_reader(online):
+def test_threads_share_one_reader_and_take_turns(online, monkeypatch):
     expected = {user: online.user(user) for user in ("u", "quiet", "stranger")}
-    wrong = []
+    inside, most, wrong = [], [], []
+    read_store = online._store.get_online_features
+
+    def watched(**given):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.002)
+        inside.pop()
+        return read_store(**given)
+
+    monkeypatch.setattr(online._store, "get_online_features", watched)
 
     def read(user: str) -> None:
-        for _ in range(30):
-            try:
-                if online.user(user) != expected[user]:
-                    wrong.append(user)
-            except Exception as error:  # noqa: BLE001
-                wrong.append(repr(error))
+        for _ in range(10):
+            if online.user(user) != expected[user]:
+                wrong.append(user)
 
-    threads = [threading.Thread(target=read, args=(user,)) for user in ("u", "quiet", "stranger", "u")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(read, user) for user in ("u", "quiet", "stranger", "u")]:
+            done.result()
     assert wrong == []
+    assert max(most) == 1
 
 
 def test_reader_sees_what_a_later_materialisation_writes(online, store, tmp_path):
@@ -233,7 +240,5 @@ def test_paths_are_relative_to_where_the_command_runs(tmp_path, monkeypatch):
 
 
 def test_end_may_be_in_any_time_zone(store):
-    from datetime import timezone
-
     materialise(store, SPEC, END.astimezone(timezone(timedelta(hours=9))))
     assert OnlineFeatures(store.repo_path, SPEC).user("u")["likes"] == float(THIRD)
