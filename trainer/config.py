@@ -25,7 +25,8 @@ class RetrievalConfig(StrictModel):
             data gives away which item is whose.
         learning_rate: of Adam.
         temperature: divides the logits.
-        patience: epochs without a better validation Recall@100 before training stops.
+        patience: epochs without a better validation recall (at rank 100, or a tenth of a small catalogue) before
+            training stops.
         seed: of weights and shuffling.
     """
 

@@ -25,6 +25,10 @@ from trainer.vocabularies import catalogue_probability, learn_moments, learn_voc
 VALIDATION_SNAPSHOTS = 8
 """How often items are re-embedded within the validation window."""
 
+LARGEST_CUTOFF = 100
+"""Validation recall is at this rank, or at a tenth of the catalogue where that is less: a rank that every item of a
+small catalogue reaches tells no epoch from another."""
+
 
 @dataclass(frozen=True)
 class RetrievalModel:
@@ -33,7 +37,7 @@ class RetrievalModel:
     Attributes:
         preprocessing: of the inputs of both towers.
         network: the towers.
-        validation_recall: Recall@100 on the validation positives.
+        validation_recall: recall on the validation positives at the rank `validation_cutoff` gives.
     """
 
     preprocessing: Preprocessing
@@ -83,8 +87,15 @@ def train_two_tower(
     # Building the layers needs one pass; only then do the variables exist.
     step(tf.range(min(config.batch_size, len(positives))))
     variables = network.trainable_variables
-    recall = train_epochs(run_epoch, validate, variables, config.epochs, config.patience, "recall@100")
+    recall = train_epochs(
+        run_epoch, validate, variables, config.epochs, config.patience, f"recall@{validation_cutoff(catalogue)}"
+    )
     return RetrievalModel(preprocessing, network, recall)
+
+
+def validation_cutoff(catalogue: Catalogue) -> int:
+    """The rank at which validation recall is measured."""
+    return max(1, min(LARGEST_CUTOFF, len(catalogue) // 10))
 
 
 def _make_step(
@@ -123,6 +134,7 @@ def _make_validation(
     encoded = preprocessing.encode(wanted.arrays(network.query_features), wanted.seconds)
     data = {name: tf.constant(values) for name, values in encoded.items()}
     targets = catalogue.codes(wanted.item_ids)
+    cutoff = validation_cutoff(catalogue)
     engagements = Engagements(
         np.concatenate([train.user_ids, validation.user_ids]),
         catalogue.codes(np.concatenate([train.item_ids, validation.item_ids])),
@@ -140,6 +152,6 @@ def _make_validation(
     def validate() -> float:
         queries = Queries(wanted.user_ids, wanted.instants, targets, embed_queries().numpy())
         found = retrieve(queries, catalogue, engagements, embed_items, span / VALIDATION_SNAPSHOTS, k=1)
-        return float(np.mean(np.concatenate([recall_at_k(part.ranks, 100) for part in found])))
+        return float(np.mean(np.concatenate([recall_at_k(part.ranks, cutoff) for part in found])))
 
     return validate

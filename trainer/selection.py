@@ -94,10 +94,11 @@ class Selection:
             logits = self._score(part.requests, part.items, tf.constant(part.candidates, tf.int32))
             finding, liking = logits.finding.numpy(), logits.liking.numpy()
             queries += len(finding)
+            # What lies beyond the end of the corpus stays there, with a weight of 0 too.
+            beyond = np.isneginf(part.retrieval_scores)
+            retrieved = np.where(beyond, 0.0, part.retrieval_scores)
             for place, weights in enumerate(choices):
-                scores = weights.combine(finding, liking, part.retrieval_scores)
-                # A weight of 0 would lift what lies beyond the end of the corpus into it.
-                scores = np.where(np.isneginf(part.retrieval_scores), -np.inf, scores)
+                scores = np.where(beyond, -np.inf, weights.combine(finding, liking, retrieved))
                 sums[place] += ndcg_at_k(candidate_ranks(scores, part.candidates, part.targets), 10).sum()
         best = int(sums.argmax())
         return choices[best], float(sums[best] / max(queries, 1))

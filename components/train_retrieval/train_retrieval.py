@@ -32,7 +32,7 @@ def train_retrieval(features: FeatureSpec, config: RetrievalConfig, paths: Retri
     from trainer.catalogue import Catalogue
     from trainer.examples import read_examples
     from trainer.export import export_towers
-    from trainer.retrieval import train_two_tower
+    from trainer.retrieval import train_two_tower, validation_cutoff
 
     train, validation = read_examples(paths.examples, "train"), read_examples(paths.examples, "validation")
     catalogue = Catalogue(features.inputs("item", "retrieval"), paths.item_features)
@@ -40,7 +40,7 @@ def train_retrieval(features: FeatureSpec, config: RetrievalConfig, paths: Retri
     model = train_two_tower(features, config, train, validation, catalogue)
     export_towers(model, features, paths.user_tower, paths.item_tower)
     return {
-        "validation_recall_at_100": model.validation_recall,
+        f"validation_recall_at_{validation_cutoff(catalogue)}": model.validation_recall,
         "training_rows": len(train),
         "training_positives": int((train.labels > 0).sum()),
     }
