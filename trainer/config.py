@@ -62,11 +62,11 @@ class RankingConfig(StrictModel):
         impressions_are_choices: whether users came to the impressions of their own accord, as with ratings and
             plays, rather than being shown them. What they chose is then found, liked or not.
         liking_weights, retrieval_weights: candidates for the weights, in the final logit, of the liking head and of
-            the retrieval score beside the finding head; the pair with the best validation NDCG@10 is kept. They are
+            the retrieval score beside the finding head; the pair with the best validation NDCG@100 is kept. They are
             fitted on rows that no model was trained on, because on its own training positives retrieval is too sure
             of itself.
         selection_queries: validation queries on which epochs and weights are compared.
-        epochs, batch_size, learning_rate, patience, seed: as for retrieval; patience counts validation NDCG@10.
+        epochs, batch_size, learning_rate, patience, seed: as for retrieval; patience counts validation NDCG@100.
     """
 
     embedding_dimension: int = Field(default=32, ge=2)
@@ -82,7 +82,7 @@ class RankingConfig(StrictModel):
     impressions_are_choices: bool = False
     liking_weights: tuple[float, ...] = Field(default=(0.0, 0.5, 1.0), min_length=1)
     retrieval_weights: tuple[float, ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 1.0, 1.5), min_length=1)
-    selection_queries: int = Field(default=1000, ge=1)
+    selection_queries: int = Field(default=2000, ge=1)
     epochs: int = Field(default=4, ge=1)
     batch_size: int = Field(default=512, ge=2)
     learning_rate: float = Field(default=0.003, gt=0)

@@ -34,7 +34,7 @@ class RankingModel:
         weights: of the final logit, by which candidates are ordered; chosen on validation queries.
         score_calibration: slope and intercept for the final logit, fitted on validation impressions.
         liking_calibration: the same for the liking head alone.
-        validation_ndcg: NDCG@10 on the validation queries with those weights.
+        validation_ndcg: NDCG@100 on the validation queries with those weights.
         validation_auc: of the liking head on the validation impressions.
     """
 
@@ -90,7 +90,7 @@ def train_ranking(
         network.trainable_variables,
         config.epochs,
         config.patience,
-        "ndcg@10",
+        "ndcg@100",
     )
     weights, ndcg = selection.best_weights()
     finding, liking, retrieval = selection.impression_logits()

@@ -47,7 +47,7 @@ def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPath
     )
     export_ranker(model, features, paths.ranker)
     return {
-        "validation_ndcg_at_10": model.validation_ndcg,
+        "validation_ndcg_at_100": model.validation_ndcg,
         "validation_auc": model.validation_auc,
         "liking_weight": model.weights.liking,
         "retrieval_weight": model.weights.retrieval,
