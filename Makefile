@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help install run test lint format bench lock clean
+.PHONY: help install run test lint format bench golden lock clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ format: $(READY)  ## Formats the code and mends what ruff can mend.
 
 bench: $(READY)  ## Runs the benchmarks: each prints ratios against a baseline of the same run.
 	$(BIN)/python -m tests.benchmarks
+
+golden: $(READY)  ## Writes the golden files of the compiled pipelines anew, after an intended change.
+	$(BIN)/python -m tests.pipelines.test_compiling
 
 lock: $(READY)  ## Resolves pyproject.toml into requirements.lock again.
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock

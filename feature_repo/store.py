@@ -109,7 +109,7 @@ def materialise(store: "FeatureStore", spec: FeatureSpec, end: datetime) -> dict
     Args:
         store: an applied repository.
         spec: the feature spec it was made from.
-        end: instant of the last event; values that hold from just after it are included.
+        end: of the data, as `feature_repo.tables.data_window` has it: values that hold by then are written.
 
     Returns:
         Rows written by view.
@@ -119,9 +119,8 @@ def materialise(store: "FeatureStore", spec: FeatureSpec, end: datetime) -> dict
     views = views_of(spec)
     # Feast shows a progress bar a view, whether or not there is a terminal.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        just_after = end.astimezone(UTC) + timedelta(microseconds=1)
         # Feast keeps views that an older spec had: only this spec's are filled.
-        store.materialize(datetime(1970, 1, 1, tzinfo=UTC), just_after, list(views))
+        store.materialize(datetime(1970, 1, 1, tzinfo=UTC), end.astimezone(UTC), list(views))
     written = {}
     for name, (side, _) in views.items():
         source = store.get_feature_view(name).batch_source

@@ -1,6 +1,9 @@
 """The canonical tables: Arrow schemas of what ingestion writes and everything after it reads."""
 
+from datetime import datetime, timedelta
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -34,3 +37,16 @@ IMPRESSIONS = pa.schema(
 
 SPLITS = ("train", "validation", "test")
 """Parts of the time-ordered impressions, oldest first."""
+
+
+def data_window(events: pa.Table) -> tuple[datetime, datetime]:
+    """The instant of the first event, and the first instant that sees the last one: the end of the data.
+
+    Feature tables reach further, since events leave their windows after the last one has come: what a release or
+    an online store is to hold is read as of the end of the data.
+
+    Args:
+        events: at least one, with `timestamp`.
+    """
+    bounds = pc.min_max(events.column("timestamp")).as_py()
+    return bounds["min"], bounds["max"] + timedelta(microseconds=1)

@@ -106,11 +106,13 @@ def serve(
     model_server: Annotated[
         str | None, typer.Option("--model-server", help="host:port of a TF Serving; an embedded one is started else.")
     ] = None,
+    grpc_port: Annotated[int, typer.Option(help="gRPC port of the embedded model server.")] = 8500,
+    rest_port: Annotated[int, typer.Option(help="REST port of the embedded model server.")] = 8501,
 ) -> None:
     """Serve the stable release: the gateway, and a model server unless one is named. Ctrl-C stops both."""
     from pipelines.serving import serve_until_stopped
 
-    serve_until_stopped(_load(config), _home(home), host, port, model_server)
+    serve_until_stopped(_load(config), _home(home), host, port, model_server, (grpc_port, rest_port))
 
 
 @app.command()

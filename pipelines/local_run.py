@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -48,6 +49,7 @@ class RunRecord:
     seconds: float
     steps: list[StepRecord]
     artifacts: dict[str, dict[str, str]]
+    reports: list[str]
 
     def artifact(self, step: str, name: str) -> Path:
         """Where a step's output artifact lies."""
@@ -135,6 +137,7 @@ def execute(
                 log.write(f"\n{type(error).__name__}: {error}\n")
 
     artifacts = _collect(folder / "artifacts", output.steps)
+    reports = _keep_reports(artifacts, folder / "reports")
     finished = RunRecord(
         run_id=record["run_id"],
         pipeline=record["pipeline"],
@@ -144,6 +147,7 @@ def execute(
         seconds=round(time.monotonic() - begun, 2),
         steps=output.steps,
         artifacts=artifacts,
+        reports=reports,
     )
     (folder / "run.json").write_text(json.dumps(asdict(finished), indent=2) + "\n", encoding="utf-8")
     if failure:
@@ -186,3 +190,17 @@ def _collect(root: Path, steps: list[StepRecord]) -> dict[str, dict[str, str]]:
                 if name == "metrics" and step in by_name:
                     by_name[step].metrics.update(artifact.get("metadata", {}))
     return artifacts
+
+
+def _keep_reports(artifacts: dict[str, dict[str, str]], folder: Path) -> list[str]:
+    """Copies HTML artifacts, whose paths have no suffix, to names that a browser opens; returns the copies."""
+    kept = []
+    for step, outputs in artifacts.items():
+        for name, uri in outputs.items():
+            path = Path(uri)
+            if path.is_file() and path.read_bytes()[:15].lower() == b"<!doctype html>":
+                folder.mkdir(exist_ok=True)
+                copy = folder / f"{step}-{name}.html".replace("_", "-")
+                shutil.copyfile(path, copy)
+                kept.append(str(copy))
+    return kept

@@ -16,12 +16,7 @@ def run_summary(folder: Path, record: RunRecord) -> dict[str, Any]:
         "folder": str(folder),
         "seconds": record.seconds,
         "steps": [{"name": step.name, "seconds": step.seconds, "metrics": step.metrics} for step in record.steps],
-        "reports": [
-            path
-            for outputs in record.artifacts.values()
-            for name, path in outputs.items()
-            if name in ("data_docs", "statistics_report", "report")
-        ],
+        "reports": record.reports,
     }
     if "verdict" in record.artifacts.get("evaluate", {}):
         summary["verdict"] = json.loads(record.artifact("evaluate", "verdict").read_text(encoding="utf-8"))

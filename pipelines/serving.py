@@ -12,19 +12,22 @@ from pipelines.config import ProjectConfig
 from pipelines.home import Home
 
 
-def serve_until_stopped(config: ProjectConfig, home: Home, host: str, port: int, model_server: str | None) -> None:
+def serve_until_stopped(
+    config: ProjectConfig, home: Home, host: str, port: int, model_server: str | None, model_ports: tuple[int, int]
+) -> None:
     """Starts the gateway (and a model server unless one is named) and waits for Ctrl-C or SIGTERM."""
     from serving.launch import running_services
 
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with running_services(home.root, config.serving, host=host, port=port, model_server=model_server, report=print) as (
-        services
-    ):
+    with running_services(
+        home.root, config.serving, host, port, model_server, model_ports=model_ports, report=print
+    ) as services:
         print(f"gateway       {services.gateway_url}  (API: {services.gateway_url}/docs)")
-        print(f"model server  {services.model_server}")
-        print("Ctrl-C stops it.")
+        rest = "" if model_server else f" (gRPC), http://127.0.0.1:{model_ports[1]} (REST)"
+        print(f"model server  {services.model_server}{rest}")
+        print("Ctrl-C stops it.", flush=True)
         while not stopped.wait(1.0):
             services.check()
         print("stopping ...")

@@ -41,7 +41,11 @@ def training(
     retrieval = train_retrieval(config=config, examples=examples, item_features=item_features)
     towers = {name: retrieval.outputs[name] for name in ("user_tower", "item_tower")}
     catalogue = build_index(
-        config=config, item_tower=towers["item_tower"], items=raw.outputs["items"], item_features=item_features
+        config=config,
+        item_tower=towers["item_tower"],
+        items=tables["items"],
+        events=tables["events"],
+        item_features=item_features,
     )
     ranking = train_ranker(config=config, examples=examples, item_features=item_features, **towers)
 
@@ -49,7 +53,7 @@ def training(
         config=config,
         release_store=release_store,
         examples=examples,
-        events=raw.outputs["events"],
+        events=tables["events"],
         item_features=item_features,
         ranker=ranking.outputs["ranker"],
         **towers,

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from feature_repo.columns import ARROW_TYPES, Arrays, to_arrays
 from feature_repo.errors import ReleaseError
-from feature_repo.spec import FeatureSpec
+from feature_repo.spec import FeatureSpec, history
 
 ITEM_ID = "item_id"
 TITLE = "@title"
@@ -101,14 +101,14 @@ def write_item_table(
 
     Args:
         path: of the Arrow IPC file.
-        spec: whose item features are stored.
+        spec: whose item features are stored: those that a model takes.
         features: `item_id` and every stored item feature, one row an item, in the order of the index.
         popularity: [n], larger is better.
         titles: [n] strings, or None.
         window: `DATA_BEGIN` and `DATA_END` of the data that the features come from.
     """
     columns: dict[str, pa.Array] = {ITEM_ID: features.column(ITEM_ID)}
-    for feature in spec.stored("item"):
+    for feature in history(spec.stored("item")):
         columns[feature.name] = features.column(feature.name).cast(ARROW_TYPES[feature.kind])
     columns[POPULARITY] = pa.array(np.asarray(popularity, np.float64))
     if titles is not None:

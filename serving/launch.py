@@ -47,6 +47,7 @@ def running_services(
     host: str = "127.0.0.1",
     port: int = 0,
     model_server: str | None = None,
+    model_ports: tuple[int, int] = (0, 0),
     report: Callable[[str], None] = lambda line: None,
     timeout_seconds: float = LONGEST_START_SECONDS,
 ) -> Iterator[RunningServices]:
@@ -59,6 +60,7 @@ def running_services(
         port: of the gateway; 0 for any that is free.
         model_server: `host:port` of a TF Serving that serves `<home>/releases/models`; an embedded one is
             started when absent.
+        model_ports: gRPC and REST port of the embedded model server; 0 for any that is free.
         report: told what is going on.
         timeout_seconds: longest that starting may take.
 
@@ -72,7 +74,7 @@ def running_services(
         raise ReleaseError(
             f"no release is stable in {home / 'releases'}. Run the training pipeline first: `recloop run`."
         )
-    _check_free(host, port)
+    _check_free("gateway", host, port)
     with ExitStack() as stack:
         services: list[Service] = []
 
@@ -88,9 +90,12 @@ def running_services(
         report(f"Starting the gateway for release {channels.stable} ...")
         embedded = None
         if model_server is None:
-            model_port = _free_port()
-            model_server = f"127.0.0.1:{model_port}"
-            arguments = ["--models", str(home / "releases" / "models"), "--port", str(model_port), "--rest-port", "0"]
+            for model_port in model_ports:
+                _check_free("model server", "127.0.0.1", model_port)
+            grpc_port, rest_port = model_ports[0] or _free_port(), model_ports[1]
+            model_server = f"127.0.0.1:{grpc_port}"
+            arguments = ["--models", str(home / "releases" / "models")]
+            arguments += ["--port", str(grpc_port), "--rest-port", str(rest_port)]
             arguments += ["--versions", *map(str, versions)]
             embedded = start("model server", "serving.model_server", arguments)
         arguments = ["--home", str(home), "--host", host, "--port", str(port), "--model-server", model_server]
@@ -124,13 +129,14 @@ def _wait_answering(running: RunningServices, deadline: float) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _check_free(host: str, port: int) -> None:
+def _check_free(service: str, host: str, port: int) -> None:
     """Tells a taken port before anything slow begins."""
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
         raise RecloopError(
-            f"the gateway cannot listen on {host}:{port} ({error.strerror}). Name another port with --port."
+            f"the {service} cannot listen on {host}:{port} ({error.strerror}). "
+            "Stop what listens there, or name other ports (see `recloop serve --help`)."
         ) from error
 
 

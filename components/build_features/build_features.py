@@ -21,7 +21,7 @@ from feature_repo.columns import ARROW_TYPES, context_columns
 from feature_repo.progress import report_progress
 from feature_repo.spec import ENTITY_KEYS, FeatureSpec, history
 from feature_repo.store import apply_repository, materialise, point_in_time_join
-from feature_repo.tables import SPLITS
+from feature_repo.tables import SPLITS, data_window
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -87,10 +87,10 @@ def build_features(
     write_statistics(statistics, paths.training_statistics)
     write_schema(schema_from_features(inputs, statistics), paths.training_schema)
 
-    end = pc.max(pq.read_table(paths.events, columns=["timestamp"]).column("timestamp")).as_py()
+    _, end = data_window(pq.read_table(paths.events, columns=["timestamp"]))
     for view, count in materialise(store, features, end).items():
         rows[f"online_{view}"] = count
-    report_progress(f"online store: {rows['online_user_features']:,} users")
+    report_progress(f"online store: {rows.get('online_user_features', 0):,} users")
     return rows
 
 

@@ -1,6 +1,7 @@
 """Embeds the whole catalogue, indexes it and writes the item table that goes with the index."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from feature_repo.as_of import join_as_of
 from feature_repo.columns import Arrays, to_arrays
 from feature_repo.errors import ConfigError, DataError
 from feature_repo.progress import report_progress
-from feature_repo.spec import AggregateSource, Feature, FeatureSpec
+from feature_repo.spec import AggregateSource, Feature, FeatureSpec, history
+from feature_repo.tables import TIMESTAMP, data_window
 from serving.config import ServingConfig
 from serving.index import build_index as build
 from serving.item_table import DATA_BEGIN, DATA_END, ITEM_ID, write_item_table
@@ -26,6 +28,7 @@ class IndexPaths:
 
     item_tower: Path
     items: Path
+    events: Path
     item_features: Path
     index: Path
     item_table: Path
@@ -52,27 +55,23 @@ def build_index(features: FeatureSpec, config: ServingConfig, paths: IndexPaths)
     titles = _titles(items, config.gateway.titles)
     _check_share(features, config.rerank.max_share_by)
 
-    history = pq.read_table(paths.item_features)
-    instants = history.column("event_timestamp")
-    end = pc.max(instants)
-    table = _state(items.column(ITEM_ID), history, features, end)
+    begin, end = data_window(pq.read_table(paths.events, columns=["timestamp"]))
+    table = _state(items.column(ITEM_ID), pq.read_table(paths.item_features), features, end)
 
     vectors = _embed(paths.item_tower, to_arrays(features.inputs("item", "retrieval"), table))
     index = build(vectors, config.index)
     index.save(paths.index)
-    # Every item's first row is of the epoch; the next one is of the first event.
-    begin = pc.min(pc.filter(instants, pc.greater(instants, pa.scalar(0, instants.type))))
-    window = {DATA_BEGIN: (begin if begin.is_valid else end).as_py().isoformat(), DATA_END: end.as_py().isoformat()}
+    window = {DATA_BEGIN: begin.isoformat(), DATA_END: end.isoformat()}
     write_item_table(paths.item_table, features, table, _popularity(features, table), titles, window)
     report_progress(f"{index.size:,} items in {index.dimension} dimensions, {_kind(index.kind, index.leaves)}")
     return {"items": index.size, "dimension": index.dimension, "leaves": index.leaves}
 
 
-def _state(item_ids: pa.ChunkedArray, history: pa.Table, features: FeatureSpec, end: pa.Scalar) -> pa.Table:
+def _state(item_ids: pa.ChunkedArray, recorded: pa.Table, features: FeatureSpec, end: datetime) -> pa.Table:
     """`item_id` and every stored feature as of `end`, one row an item in the order of the items table."""
-    at = pa.array([end.as_py()] * len(item_ids), history.schema.field("event_timestamp").type)
+    at = pa.array([end] * len(item_ids), TIMESTAMP)
     asked = pa.table({ITEM_ID: item_ids, "timestamp": at})
-    stored = join_as_of(asked, history, ITEM_ID, [feature.name for feature in features.stored("item")] + [ITEM_ID])
+    stored = join_as_of(asked, recorded, ITEM_ID, [f.name for f in history(features.stored("item"))] + [ITEM_ID])
     unknown = pc.filter(item_ids, pc.is_null(stored.column(ITEM_ID)))
     if len(unknown):
         raise DataError(
@@ -102,7 +101,7 @@ def _embed(item_tower: Path, arrays: Arrays) -> np.ndarray:
 
 def _popularity(features: FeatureSpec, table: pa.Table) -> np.ndarray:
     """[n] positive events of all time where a feature counts them; zeros, which keep the catalogue's order, else."""
-    counts = [feature.name for feature in features.item if _counts_positives(feature)]
+    counts = [feature.name for feature in history(features.stored("item")) if _counts_positives(feature)]
     if not counts:
         return np.zeros(table.num_rows)
     return pc.fill_null(table.column(counts[0]), 0.0).to_numpy().astype(np.float64)
@@ -130,7 +129,8 @@ def _titles(items: pa.Table, column: str | None) -> pa.Array | None:
 
 
 def _check_share(features: FeatureSpec, name: str | None) -> None:
-    allowed = [feature.name for feature in features.stored("item") if feature.kind in ("categorical", "sequence")]
+    stored = history(features.stored("item"))
+    allowed = [feature.name for feature in stored if feature.kind in ("categorical", "sequence")]
     if name is not None and name not in allowed:
         raise ConfigError(
             f"`serving.rerank.max_share_by` must be a categorical or sequence feature of items ({', '.join(allowed)}). "

@@ -10,6 +10,7 @@ def build_index(
     config: str,
     item_tower: dsl.Input[dsl.Model],
     items: dsl.Input[dsl.Dataset],
+    events: dsl.Input[dsl.Dataset],
     item_features: dsl.Input[dsl.Dataset],
     index: dsl.Output[dsl.Artifact],
     item_table: dsl.Output[dsl.Dataset],
@@ -29,6 +30,7 @@ def build_index(
         IndexPaths(
             item_tower=Path(item_tower.path),
             items=Path(items.path),
+            events=Path(events.path),
             item_features=Path(item_features.path),
             index=Path(index.path),
             item_table=Path(item_table.path),

@@ -129,8 +129,7 @@ def _tensor(alias: str, proto: tensor_pb2.TensorProto, expected: int) -> tf.Tens
     if proto.dtype != expected:
         received = tf.as_dtype(proto.dtype).name if proto.dtype else "nothing"
         raise invalid_argument(f"Expects {alias} to be {tf.as_dtype(expected).name} but {received} is provided")
-    # Parsed by TensorFlow itself: thousands of strings never become Python objects.
-    return tf.io.parse_tensor(proto.SerializeToString(), tf.as_dtype(expected))
+    return tf.constant(tf.make_ndarray(proto))
 
 
 def _proto(tensor: tf.Tensor) -> tensor_pb2.TensorProto:

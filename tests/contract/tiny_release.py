@@ -46,6 +46,7 @@ SPEC = FeatureSpec.model_validate(
             {"name": "item_id", "kind": "categorical", "source": {"column": "item_id"}},
             {"name": "genre", "kind": "categorical", "source": {"column": "genre"}},
             {"name": "likes", "kind": "numeric", "source": {"aggregate": "count", "of": "positive"}},
+            {"name": "shelf", "kind": "categorical", "source": {"column": "shelf"}, "used_by": ["filter"]},
         ],
         "context": [
             {"name": "hour", "kind": "categorical", "source": {"clock": "hour"}},

@@ -11,7 +11,6 @@ import time
 import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -122,9 +121,8 @@ def test_predict_uses_the_largest_version_unless_told_otherwise(prediction):
 
 def test_predict_takes_tensors_as_values_and_as_content(prediction):
     request = predict_request()
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto([2.0]))
     request.inputs["x"].ClearField("tensor_content")
-    request.inputs["x"].float_val.extend([2.0])
+    request.inputs["x"].float_val.append(2.0)
     assert read_tensor(prediction.Predict(request, timeout=30).outputs["y"]).tolist() == [6.0]
 
 

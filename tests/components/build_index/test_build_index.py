@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +16,8 @@ from serving.item_table import data_window, load_item_table
 from tests.contract.tiny_release import SPEC, save_models
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY1, DAY2 = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
+DAY1, DAY2, DAY3 = (datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3))
+TICK = timedelta(microseconds=1)
 CONFIG = ServingConfig(gateway=GatewayConfig(titles="title"), index=IndexConfig(kind="brute_force"))
 
 
@@ -29,18 +30,21 @@ def models(tmp_path_factory):
 
 @pytest.fixture
 def paths(models, tmp_path):
-    # Item 1 is liked on both days, item 3 on the first; item 2 never.
+    # Item 1 is liked on both days, item 3 on the first; item 2 never. On day 3, after the end of the data, the likes
+    # of item 1 leave their window: the history knows it already.
     history = {
-        "item_id": ["1", "1", "1", "2", "3", "3"],
-        "event_timestamp": pa.array([EPOCH, DAY1, DAY2, EPOCH, EPOCH, DAY1], TIMESTAMP),
-        "genre": ["a", "a", "a", "b", None, None],
-        "likes": pa.array([0, 1, 2, 0, 0, 1], pa.float32()),
+        "item_id": ["1", "1", "1", "1", "2", "3", "3"],
+        "event_timestamp": pa.array([EPOCH, DAY1, DAY2, DAY3, EPOCH, EPOCH, DAY1], TIMESTAMP),
+        "genre": ["a", "a", "a", "a", "b", None, None],
+        "likes": pa.array([0, 1, 2, 0, 0, 0, 1], pa.float32()),
     }
     pq.write_table(pa.table(history), tmp_path / "item_features")
     write_items(tmp_path / "items", ["2", "3", "1"])
+    pq.write_table(pa.table({"timestamp": pa.array([DAY1, DAY2 - TICK], TIMESTAMP)}), tmp_path / "events")
     return IndexPaths(
         item_tower=models / "item_tower",
         items=tmp_path / "items",
+        events=tmp_path / "events",
         item_features=tmp_path / "item_features",
         index=tmp_path / "out" / "index",
         item_table=tmp_path / "out" / "item_table",
