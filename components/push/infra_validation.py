@@ -84,8 +84,9 @@ def _ask_server(
             rows, scores = index.search(embedding, candidates)
             ranked = ranker_inputs(features, row, now, items, rows[0][rows[0] >= 0], scores[0][rows[0] >= 0])
             send_requests(address, "ranker", [ranked])
-            _check_scores(_predict(address, "ranker", ranked, "score"), int((rows[0] >= 0).sum()), who)
-            requests += 4
+            for output in ("score", "probability"):
+                _check_scores(_predict(address, "ranker", ranked, output), int((rows[0] >= 0).sum()), output, who)
+            requests += 5
         return requests
     finally:
         server.stop()
@@ -112,8 +113,10 @@ def _check_embedding(embedding: np.ndarray, dimension: int, who: str) -> None:
         raise CandidateError(f"user_tower gives a {who} user an embedding that is not finite")
 
 
-def _check_scores(scores: np.ndarray, count: int, who: str) -> None:
+def _check_scores(scores: np.ndarray, count: int, output: str, who: str) -> None:
     if scores.shape != (count,):
-        raise CandidateError(f"ranker gives {count} candidates of a {who} user scores of shape {list(scores.shape)}")
+        raise CandidateError(
+            f"ranker gives {count} candidates of a {who} user a {output} of shape {list(scores.shape)}"
+        )
     if not (np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()):
-        raise CandidateError(f"ranker gives candidates of a {who} user scores that are no probabilities")
+        raise CandidateError(f"ranker gives candidates of a {who} user a {output} that is not within [0, 1]")

@@ -28,7 +28,7 @@ class RecommendedItem(BaseModel):
     item_id: str
     title: str | None = Field(default=None, description="For people to read, where the project names a title column.")
     score: float = Field(
-        description="Predicted probability of a positive outcome; in a fallback the item's popularity in [0, 1]."
+        description="What the items are ordered by, in [0, 1]; in a fallback the item's share of the top popularity."
     )
     position: int = Field(description="Place in the answer, from 1.")
 

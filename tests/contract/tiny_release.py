@@ -65,7 +65,7 @@ def save_models(folder: Path, dimension: int = 2, largest_score: float = 1.0) ->
     Args:
         folder: where to.
         dimension: of the user tower's embedding; 2 fits.
-        largest_score: factor of the ranker's score; above 1 it is no probability.
+        largest_score: factor of the ranker's score; above 1 it is out of range.
     """
     import tensorflow as tf
 
@@ -95,7 +95,8 @@ def save_models(folder: Path, dimension: int = 2, largest_score: float = 1.0) ->
             # What is made up to warm a model up has no number.
             digits = tf.where(inputs["item_id"] == "", "0", inputs["item_id"])
             logit = tf.strings.to_number(digits) - 3.0 + bonus
-            return {"score": largest_score * tf.sigmoid(logit)}
+            score = largest_score * tf.sigmoid(logit)
+            return {"score": score, "probability": score}
 
     user_tower, item_tower, ranker = UserTower(), ItemTower(), Ranker()
     tf.saved_model.save(user_tower, str(folder / "user_tower"), signatures=user_tower.embed)

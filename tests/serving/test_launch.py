@@ -48,7 +48,7 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
-            pytest.raises(RecloopError, match=f"cannot listen on 127.0.0.1:{port} .*--port"),
+            pytest.raises(RecloopError, match=f"cannot listen on 127.0.0.1:{port} .*name other ports"),
             running_services(tmp_path, ServingConfig(), port=port),
         ):
             pass

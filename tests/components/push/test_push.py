@@ -83,14 +83,14 @@ def test_a_blessed_candidate_is_served_released_and_stable(paths):
     assert store.channels().stable == 1
     assert store.audit()[0].who == "run r7"
     # User tower and ranker, for a cold and a typical user, through TFX's client and for the values.
-    assert store.audit()[0].evidence["infra_validation_requests"] == 8
+    assert store.audit()[0].evidence["infra_validation_requests"] == 10
 
 
 @pytest.mark.parametrize(
     ("parts", "why"),
     [
         ({"user_tower": "wide/user_tower"}, "an embedding of shape [1, 3]; the index needs [1, 2]"),
-        ({"ranker": "loud/ranker"}, "scores that are no probabilities"),
+        ({"ranker": "loud/ranker"}, "a score that is not within [0, 1]"),
         ({"ranker": "item_tower"}, "ranker refuses a request: input size does not match signature"),
     ],
 )
