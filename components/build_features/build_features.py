@@ -1,5 +1,6 @@
 """Makes the feature tables, the training rows and their statistics, and fills the online store."""
 
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +44,12 @@ class FeaturePaths:
 
 
 def build_features(
-    project: str, features: FeatureSpec, split: SplitConfig, repository: Path, paths: FeaturePaths
+    project: str,
+    features: FeatureSpec,
+    split: SplitConfig,
+    repository: Path,
+    paths: FeaturePaths,
+    executor: Executor | None = None,
 ) -> dict[str, int]:
     """Writes feature tables, examples, statistics and schema; applies the Feast repository and fills its online store.
 
@@ -53,6 +59,8 @@ def build_features(
         split: shares of train, validation and test.
         repository: folder of the Feast repository.
         paths: of inputs and outputs.
+        executor: where statistics are computed while the online store is filled, and shut down then; a thread when
+            absent.
 
     Returns:
         Rows by what was written.
@@ -81,17 +89,23 @@ def build_features(
         rows[name] = part.num_rows
     report_progress(", ".join(f"{rows[name]:,} {name}" for name in SPLITS) + " rows, each as of its instant")
 
-    inputs = [f for side in ("user", "item", "context") for f in history(features.of(side))]
-    train = examples.slice(0, rows[SPLITS[0]])
-    statistics = generate_statistics(train.select([feature.name for feature in inputs]))
-    write_statistics(statistics, paths.training_statistics)
-    write_schema(schema_from_features(inputs, statistics), paths.training_schema)
-
-    _, end = data_window(pq.read_table(paths.events, columns=["timestamp"]))
-    for view, count in materialise(store, features, end).items():
-        rows[f"online_{view}"] = count
+    with executor or ThreadPoolExecutor(1) as apart:
+        describing = apart.submit(describe_examples, features, paths)
+        _, end = data_window(pq.read_table(paths.events, columns=["timestamp"]))
+        for view, count in materialise(store, features, end).items():
+            rows[f"online_{view}"] = count
+        describing.result()
     report_progress(f"online store: {rows.get('online_user_features', 0):,} users")
     return rows
+
+
+def describe_examples(features: FeatureSpec, paths: FeaturePaths) -> None:
+    """Writes the statistics of the training rows' features, and the schema that follows from them."""
+    inputs = [feature for side in ("user", "item", "context") for feature in history(features.of(side))]
+    names = [feature.name for feature in inputs]
+    statistics = generate_statistics(pq.read_table(paths.examples / f"{SPLITS[0]}.parquet", columns=names))
+    write_statistics(statistics, paths.training_statistics)
+    write_schema(schema_from_features(inputs, statistics), paths.training_schema)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

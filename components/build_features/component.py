@@ -23,6 +23,8 @@ def build_features(
 ):
     """Makes feature tables and training rows as of their instants, and fills the online store."""
     import json
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
     from pathlib import Path
 
     from components.build_features.build_features import FeaturePaths, build_features
@@ -38,6 +40,7 @@ def build_features(
         read_section(config, "split", SplitConfig),
         Path(feature_store),
         FeaturePaths(*(Path(artifact.path) for artifact in (*read, *written))),
+        ProcessPoolExecutor(1, get_context("spawn")),
     )
     for name, count in rows.items():
         metrics.log_metric(name, count)

@@ -12,8 +12,8 @@ from components.push.sample_requests import ranker_inputs, sample_users, tower_i
 from feature_repo.columns import Arrays
 from feature_repo.errors import RecloopError
 from feature_repo.spec import FeatureSpec
-from serving.index import Index, load_index
-from serving.item_table import ItemTable, load_item_table
+from serving.index import load_index
+from serving.item_table import load_item_table
 from serving.manifest import MODELS
 from serving.model_client import ModelClient
 from serving.process import Service
@@ -42,12 +42,8 @@ def validate_candidate(
         CandidateError: when a model does not load or answer, or what it answers cannot be served.
     """
     try:
-        items = load_item_table(candidate.item_table, features, max_share_by)
-        index = load_index(candidate.index)
-        if index.size != len(items.ids):
-            raise CandidateError(f"the index holds {index.size} items and the item table {len(items.ids)}")
         with tempfile.TemporaryDirectory(prefix="recloop-push-") as folder:
-            return _ask_server(Path(folder), features, candidate, items, index, candidates, now)
+            return _ask_server(Path(folder), features, candidate, max_share_by, candidates, now)
     except RecloopError as error:
         raise CandidateError(str(error)) from error
 
@@ -56,8 +52,7 @@ def _ask_server(
     folder: Path,
     features: FeatureSpec,
     candidate: Candidate,
-    items: ItemTable,
-    index: Index,
+    max_share_by: str | None,
     candidates: int,
     now: int,
 ) -> int:
@@ -67,8 +62,12 @@ def _ask_server(
     arguments = ["--models", str(folder / "models"), "--port", "0", "--rest-port", "0"]
     server = Service("model server", "serving.model_server", arguments, folder / "model_server.log")
     try:
+        # Loaded and imported while the server starts: it takes as long.
+        items = load_item_table(candidate.item_table, features, max_share_by)
+        index = load_index(candidate.index)
+        if index.size != len(items.ids):
+            raise CandidateError(f"the index holds {index.size} items and the item table {len(items.ids)}")
         users = sample_users(features, candidate.training_statistics)
-        # Imported while the server starts: it takes as long.
         from components.push.tfx_client import send_requests, wait_until_loaded
 
         deadline = time.monotonic() + LONGEST_START_SECONDS

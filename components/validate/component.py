@@ -23,7 +23,9 @@ def validate(
 
     `config` is the project config as JSON. The reports are written in either case.
     """
+    from concurrent.futures import ProcessPoolExecutor
     from datetime import UTC, datetime, timedelta
+    from multiprocessing import get_context
 
     from components.ingest.config import IngestConfig
     from components.project import read_section
@@ -33,6 +35,7 @@ def validate(
     latest = datetime.now(UTC) + timedelta(seconds=read_section(config, "ingest", IngestConfig).allow_future_seconds)
     tables = TablePaths(events.path, impressions.path, users.path, items.path)
     reports = ReportPaths(statistics.path, schema.path, data_docs.path, statistics_report.path)
-    report = validate(read_section(config, "features", FeatureSpec), tables, reports, latest)
+    apart = ProcessPoolExecutor(1, get_context("spawn"))
+    report = validate(read_section(config, "features", FeatureSpec), tables, reports, latest, apart)
     for name, value in report.metrics().items():
         metrics.log_metric(name, value)

@@ -1,6 +1,7 @@
 """Decides whether ingested data may be used, and says what it looks like."""
 
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -74,7 +75,13 @@ class ValidationReport:
         }
 
 
-def validate(features: FeatureSpec, tables: TablePaths, reports: ReportPaths, latest: datetime) -> ValidationReport:
+def validate(
+    features: FeatureSpec,
+    tables: TablePaths,
+    reports: ReportPaths,
+    latest: datetime,
+    executor: Executor | None = None,
+) -> ValidationReport:
     """Checks the canonical tables and describes them.
 
     Args:
@@ -82,20 +89,17 @@ def validate(features: FeatureSpec, tables: TablePaths, reports: ReportPaths, la
         tables: what to check.
         reports: what to write; also written when the data may not be used.
         latest: instant after which no timestamp may lie.
+        executor: where statistics are computed while expectations are checked, and shut down then; a thread when
+            absent. Great Expectations and TFDV each take seconds to import, so a process apart saves them.
 
     Raises:
         DataError: an expectation of severity `error` is not met.
     """
-    read = {name: pq.read_table(getattr(tables, name)) for name in ("events", "impressions", "users", "items")}
-    statistics = {name: generate_statistics(table) for name, table in read.items()}
-    schemas = {name: _schema(features, name, of_table) for name, of_table in statistics.items()}
-    anomalies = {name: find_anomalies(of_table, schemas[name]) for name, of_table in statistics.items()}
-    write_statistics(_joined(statistics), reports.statistics)
-    write_schema(_nested(schemas), reports.schema)
-    instants = {field.name for table in read.values() for field in table.schema if pa.types.is_timestamp(field.type)}
-    write_file(render_statistics(statistics, instants).encode(), reports.statistics_report)
-
-    findings = _check(features, read, latest)
+    read = _read(tables)
+    with executor or ThreadPoolExecutor(1) as apart:
+        describing = apart.submit(describe, features, tables, reports)
+        findings = _check(features, read, latest)
+        anomalies = describing.result()
     rows = {name: table.num_rows for name, table in read.items()}
     write_file(render_data_docs(findings, anomalies, rows).encode(), reports.data_docs)
     report = ValidationReport(findings, anomalies)
@@ -105,6 +109,23 @@ def validate(features: FeatureSpec, tables: TablePaths, reports: ReportPaths, la
         more = f" ({len(errors) - 1} more errors.)" if len(errors) > 1 else ""
         raise DataError(f"{_describe(errors[0], 3)}.{more} Mend the data; all findings are in {reports.data_docs}")
     return report
+
+
+def describe(features: FeatureSpec, tables: TablePaths, reports: ReportPaths) -> dict[str, list[Anomaly]]:
+    """Writes statistics, schema and their report; returns where the data departs from the schema, by table."""
+    read = _read(tables)
+    statistics = {name: generate_statistics(table) for name, table in read.items()}
+    schemas = {name: _schema(features, name, of_table) for name, of_table in statistics.items()}
+    anomalies = {name: find_anomalies(of_table, schemas[name]) for name, of_table in statistics.items()}
+    write_statistics(_joined(statistics), reports.statistics)
+    write_schema(_nested(schemas), reports.schema)
+    instants = {field.name for table in read.values() for field in table.schema if pa.types.is_timestamp(field.type)}
+    write_file(render_statistics(statistics, instants).encode(), reports.statistics_report)
+    return anomalies
+
+
+def _read(tables: TablePaths) -> dict[str, pa.Table]:
+    return {name: pq.read_table(getattr(tables, name)) for name in ("events", "impressions", "users", "items")}
 
 
 def _check(features: FeatureSpec, tables: Mapping[str, pa.Table], latest: datetime) -> list[Finding]:
