@@ -1,8 +1,5 @@
 """Training and serving agree: what the gateway used is what the training path computes."""
 
-import json
-import urllib.request
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,34 +10,7 @@ from feature_repo.as_of import join_as_of
 from feature_repo.columns import context_columns, to_arrays
 from feature_repo.spec import history
 from feature_repo.tables import TIMESTAMP
-from serving.launch import running_services
-from serving.telemetry.predictions import read_predictions
-
-REQUESTS = 200
-
-
-@pytest.fixture(scope="module")
-def predictions(trained) -> list[dict]:
-    """What the gateway logged of 200 requests: known users, and every tenth one unknown."""
-    random = np.random.default_rng(5)
-    with running_services(trained.home.root, trained.config.serving) as services:
-        for number in range(REQUESTS):
-            user = f"stranger{number}" if number % 10 == 0 else f"u{random.integers(60)}"
-            body = {
-                "user_id": user,
-                "count": 10,
-                "context": {"timestamp": 900_000_000 + int(random.integers(10_000_000))},
-            }
-            request = urllib.request.Request(
-                f"{services.gateway_url}/v1/recommendations",
-                json.dumps(body).encode(),
-                {"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request, timeout=60) as response:
-                answer = json.load(response)
-            assert answer.get("fallback") is None
-            assert len(answer["items"]) == 10
-    return list(read_predictions(trained.home.telemetry / "predictions"))
+from tests.e2e.conftest import REQUESTS
 
 
 @pytest.fixture(scope="module")
