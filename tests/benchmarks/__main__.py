@@ -4,8 +4,9 @@ import os
 import sys
 import warnings
 
-# Before anything imports TensorFlow: its notes would stand between the figures.
+# Before anything imports TensorFlow or Dask: their notes would stand between the figures.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("DASK_DATAFRAME__QUERY_PLANNING_WARNING", "False")
 warnings.simplefilter("ignore")
 
 from tests.benchmarks import gateway, point_in_time  # noqa: E402
