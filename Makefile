@@ -1,6 +1,9 @@
 # Bytecode makes importing TensorFlow take 4 seconds a process instead of 10.
 unexport PYTHONDONTWRITEBYTECODE
 
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
@@ -16,15 +19,15 @@ install: $(READY)  ## Creates .venv with exactly the packages of requirements.lo
 $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "recloop needs Python 3.11 and '$(PYTHON)' is not on the PATH: install it, or name it with 'make PYTHON=/path/to/python3.11'." >&2; exit 2; }
 	@echo "Creating .venv from requirements.lock (about 1.5 GB, some minutes the first time) ..."
-	$(PYTHON) -m venv --clear .venv
+	@$(PYTHON) -m venv --clear .venv
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.requirements
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.requirements
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --require-hashes --no-deps --compile-bytecode -r requirements.lock
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.requirements
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --require-hashes --no-deps --compile-bytecode -r requirements.lock 2>&1 | grep -v '^ [+~-] '
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
 run: $(READY)  ## Fetches MovieLens, trains, releases and serves version 1, and asks it for recommendations.
-	$(BIN)/recloop demo
+	@$(BIN)/recloop demo
 
 test: $(READY)  ## Runs the test suite.
 	$(BIN)/python -m pytest

@@ -15,12 +15,14 @@ class StepDisplay:
         """Writes to the real standard output, whatever `sys.stdout` is while a pipeline runs."""
         self.console = Console(file=sys.stdout, highlight=False)
         self._status: Status | None = None
+        self._step = ""
 
     def show(self, event: str, text: str, seconds: float) -> None:
         """Takes the events of `StepLog`."""
         if event == "progress":
-            self._line(f"      {text}", "dim")
+            self._line(f"      {self._step}: {text}", "dim")
         elif event == "start":
+            self._step = text
             if self.console.is_terminal:
                 self._status = self.console.status(f"{text} ...")
                 self._status.start()
