@@ -1,47 +1,39 @@
 """Sampled softmax over the candidates of a batch."""
 
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 MASKED = -1e9
 """Logit of a pair that may not count as a negative."""
 
 
-def correct_sampling_bias(logits: tf.Tensor, candidate_probability: tf.Tensor) -> tf.Tensor:
-    """Subtracts log Q, so that popular in-batch negatives are not over-penalised.
+def in_batch_logits(
+    queries: tf.Tensor,
+    candidates: tf.Tensor,
+    candidate_probability: tf.Tensor,
+    candidate_ids: tf.Tensor,
+    temperature: float,
+) -> tf.Tensor:
+    """Scores of every query of a batch with every candidate of it.
+
+    log Q is subtracted, so that popular in-batch negatives are not over-penalised, and negatives that are the query's
+    own positive under another row of the batch are removed.
 
     Args:
-        logits: [num_queries, num_candidates] float32 scores.
-        candidate_probability: [num_candidates], each in (0, 1].
+        queries, candidates: [n, dimension] embeddings; row i's positive is candidate i.
+        candidate_probability: [n] share of each candidate's item among the positives, in (0, 1].
+        candidate_ids: [n] ids of the candidates' items.
+        temperature: divides the scores.
 
     Returns:
-        [num_queries, num_candidates] corrected logits.
-
-    Raises:
-        ValueError: if the num_candidates dimensions differ.
+        [n, n] logits.
 
     References:
         Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019.
     """
-    if logits.shape[-1] is not None and not logits.shape[-1:].is_compatible_with(candidate_probability.shape):
-        raise ValueError(
-            "`candidate_probability` should have one entry a candidate. "
-            f"Received: logits of shape {logits.shape}, probabilities of shape {candidate_probability.shape}."
-        )
-    return logits - tf.math.log(candidate_probability)[None, :]
-
-
-def mask_accidental_hits(logits: tf.Tensor, candidate_ids: tf.Tensor) -> tf.Tensor:
-    """Removes the negatives that are the query's own positive under another row of the batch.
-
-    Args:
-        logits: [num_queries, num_queries]; row i's positive is column i.
-        candidate_ids: [num_queries] ids of the columns.
-
-    Returns:
-        Logits with `MASKED` at the accidental hits.
-    """
-    same = tf.equal(candidate_ids[:, None], candidate_ids[None, :])
-    return tf.where(same & ~_diagonal(logits), MASKED, logits)
+    logits = tf.matmul(queries, candidates, transpose_b=True) / temperature
+    logits = tfrs.layers.loss.SamplingProbablityCorrection()(logits, candidate_probability)
+    return tfrs.layers.loss.RemoveAccidentalHits()(tf.eye(tf.shape(logits)[0]), logits, candidate_ids)
 
 
 def mask_history(logits: tf.Tensor, candidate_ids: tf.Tensor, history: tf.Tensor) -> tf.Tensor:

@@ -17,7 +17,7 @@ from trainer.engagements import Engagements
 from trainer.epochs import time_ordered_batches, train_epochs
 from trainer.examples import Examples
 from trainer.inputs import Preprocessing
-from trainer.losses import correct_sampling_bias, in_batch_softmax, mask_accidental_hits, mask_history
+from trainer.losses import in_batch_logits, in_batch_softmax, mask_history
 from trainer.metrics import recall_at_k
 from trainer.two_tower import ITEM_KEY, TwoTower
 from trainer.vocabularies import catalogue_probability, learn_moments, learn_vocabularies
@@ -114,9 +114,8 @@ def _make_step(
         rows = {name: tf.gather(values, batch) for name, values in data.items()}
         with tf.GradientTape() as tape:
             queries = network.embed_query(rows, training=True)
-            logits = tf.matmul(queries, network.embed_item(rows), transpose_b=True) / config.temperature
-            logits = correct_sampling_bias(logits, tf.gather(probabilities, batch))
-            logits = mask_accidental_hits(logits, tf.gather(codes, batch))
+            share, code = tf.gather(probabilities, batch), tf.gather(codes, batch)
+            logits = in_batch_logits(queries, network.embed_item(rows), share, code, config.temperature)
             if network.takes_item_key:
                 for feature in network.history_features:
                     logits = mask_history(logits, rows[ITEM_KEY], rows[feature.name])
