@@ -86,11 +86,19 @@ def print_releases(listed: list[dict[str, Any]]) -> None:
 
 
 def _print_quality(metrics: dict[str, Any]) -> None:
-    models = ("funnel", "retrieval", "popularity", "recent_popularity")
+    models = {
+        "funnel": "funnel",
+        "retrieval": "retrieval",
+        "champion": "live release",
+        "popularity": "popularity",
+        "recent_popularity": "recent popularity",
+    }
     names = ("ndcg_at_10", "ndcg_at_20", "recall_at_10", "recall_at_100")
     rows = []
-    for model in models:
-        row: list[object] = [model.replace("_", " ")]
+    for model, label in models.items():
+        if f"{model}.{names[0]}" not in metrics:
+            continue
+        row: list[object] = [label]
         for name in names:
             value = metrics.get(f"{model}.{name}")
             low, high = metrics.get(f"{model}.{name}.low"), metrics.get(f"{model}.{name}.high")
