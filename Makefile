@@ -49,7 +49,7 @@ golden: $(READY)  ## Writes the golden files of the compiled pipelines anew, aft
 	$(BIN)/python -m tests.pipelines.test_compiling
 
 lock: $(READY)  ## Resolves pyproject.toml into requirements.lock again.
-	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file requirements.lock
 
 clean:  ## Removes the environment and everything that runs wrote.
 	rm -rf .venv .recloop
