@@ -18,7 +18,7 @@ install: $(READY)  ## Creates .venv with exactly the packages of requirements.lo
 # pip installs only uv, by the hash that the lock names; uv then installs the rest in parallel.
 $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "recloop needs Python 3.11 and '$(PYTHON)' is not on the PATH: install it, or name it with 'make PYTHON=/path/to/python3.11'." >&2; exit 2; }
-	@echo "Creating .venv from requirements.lock (about 1.5 GB, some minutes the first time) ..."
+	@echo "Creating .venv from requirements.lock (about 4 GB on disk, some minutes the first time) ..."
 	@$(PYTHON) -m venv --clear .venv
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.requirements
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.requirements
