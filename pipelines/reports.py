@@ -32,6 +32,8 @@ def print_run(summary: dict[str, Any]) -> None:
         print("\nOn the test window, every positive a query (95% intervals over users):")
         _print_quality(verdict["metrics"])
         print("\nVerdict: " + ("blessed" if verdict["blessed"] else "not blessed"))
+        if not verdict["rules"]:
+            print("  no rule is configured: whatever was trained is released. Name rules under `evaluate`.")
         for rule in verdict["rules"]:
             print(f"  {'passed' if rule['passed'] else 'FAILED'}  {rule['rule']}")
     if release := summary.get("release"):
