@@ -13,6 +13,7 @@ from serving.index.base import NO_ROW, Index, IndexDescription, check_vectors
 _ASSETS = "scann_assets.pbtxt"
 _MOST_SAMPLES = 250_000
 _SHARE_OF_LEAVES = 0.2
+_LEAST_RESCORED = 200
 _MARGIN = 10.0
 """Leaves that are searched hold at least this many times the wanted items."""
 
@@ -51,7 +52,7 @@ class ScannIndex(Index):
                 training_sample_size=min(size, _MOST_SAMPLES),
             )
             .score_ah(2, anisotropic_quantization_threshold=0.2)
-            .reorder(min(size, 200))
+            .reorder(min(size, _LEAST_RESCORED))
             .build()
         )
         return cls(searcher, size, dimension, leaves)
@@ -96,7 +97,7 @@ class ScannIndex(Index):
 
     def _ask(self, queries: np.ndarray, count: int, leaves: int) -> tuple[np.ndarray, np.ndarray]:
         if self._leaves:
-            reorder = min(self._size, count * 2)
+            reorder = min(self._size, max(_LEAST_RESCORED, count * 2))
             found, scores = self._searcher.search_batched(queries, count, reorder, leaves)
         else:
             found, scores = self._searcher.search_batched(queries, count)
