@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from feature_repo.files import write_file
 from feature_repo.spec import ENTITY_KEYS, Feature, FeatureSpec, history
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ def apply_repository(
         "online_store": {"type": "sqlite", "path": ONLINE_STORE},
         "entity_key_serialization_version": 3,
     }
-    partial = path / (SETTINGS + ".partial")
-    partial.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    partial.rename(path / SETTINGS)
+    write_file(yaml.safe_dump(settings, sort_keys=False).encode(), path / SETTINGS)
     entities = {
         side: Entity(name=side, join_keys=[key], value_type=ValueType.STRING) for side, key in ENTITY_KEYS.items()
     }

@@ -69,11 +69,6 @@ def load_config(path: str | Path) -> ProjectConfig:
     return _validate(raw, str(path))
 
 
-def parse_config(text: str) -> ProjectConfig:
-    """The project config from its JSON (`ProjectConfig.to_json`)."""
-    return _validate(json.loads(text), "config")
-
-
 def _validate(raw: dict, origin: str) -> ProjectConfig:
     try:
         return ProjectConfig.model_validate(raw)

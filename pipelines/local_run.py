@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from feature_repo.errors import RecloopError
+from feature_repo.files import write_file
 from feature_repo.progress import MARK
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -149,7 +150,7 @@ def execute(
         artifacts=artifacts,
         reports=reports,
     )
-    (folder / "run.json").write_text(json.dumps(asdict(finished), indent=2) + "\n", encoding="utf-8")
+    write_file((json.dumps(asdict(finished), indent=2) + "\n").encode(), folder / "run.json")
     if failure:
         step = output.steps[-1].name if output.steps else "the first step"
         reason = output.mendable_error or f"it ended unexpectedly; its output is in {folder / 'log.txt'}."

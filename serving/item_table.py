@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from feature_repo.columns import ARROW_TYPES, Arrays, to_arrays
 from feature_repo.errors import ReleaseError
+from feature_repo.files import whole_file
 from feature_repo.spec import FeatureSpec, history
 
 ITEM_ID = "item_id"
@@ -114,11 +115,12 @@ def write_item_table(
     if titles is not None:
         columns[TITLE] = titles
     table = pa.table(columns).combine_chunks().replace_schema_metadata(dict(window or {}))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with (
+        whole_file(path) as partial,
+        pa.OSFile(str(partial), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
         writer.write_table(table)
-    temporary.replace(path)
 
 
 def _encoded(array: np.ndarray) -> np.ndarray:

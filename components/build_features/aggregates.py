@@ -22,6 +22,7 @@ from components.build_features.change_points import (
     totals_of,
 )
 from feature_repo.errors import DataError
+from feature_repo.files import whole_file
 from feature_repo.spec import ENTITY_KEYS, AggregateSource, ColumnSource, Feature, FeatureSpec, history
 
 IBIS_TYPES = {
@@ -196,8 +197,6 @@ def _check_present(feature: Feature, table: str, columns: ir.Table, column: str)
 
 
 def _write(connection: Any, table: ir.Table, path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    connection.to_parquet(table, partial)
-    partial.rename(path)
+    with whole_file(path) as partial:
+        connection.to_parquet(table, partial)
     return int(connection.read_parquet(path).count().execute())

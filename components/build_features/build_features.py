@@ -19,6 +19,7 @@ from components.validate.statistics import (
     write_statistics,
 )
 from feature_repo.columns import ARROW_TYPES, context_columns
+from feature_repo.files import whole_file
 from feature_repo.progress import report_progress
 from feature_repo.spec import ENTITY_KEYS, FeatureSpec, history
 from feature_repo.store import apply_repository, materialise, point_in_time_join
@@ -84,7 +85,8 @@ def build_features(
     examples = _join(features, store, pa.concat_tables(parts.values()))
     start = 0
     for name, part in parts.items():
-        write_table(examples.slice(start, part.num_rows), paths.examples / f"{name}.parquet")
+        with whole_file(paths.examples / f"{name}.parquet") as partial:
+            pq.write_table(examples.slice(start, part.num_rows), partial)
         start += part.num_rows
         rows[name] = part.num_rows
     report_progress(", ".join(f"{rows[name]:,} {name}" for name in SPLITS) + " rows, each as of its instant")
@@ -106,14 +108,6 @@ def describe_examples(features: FeatureSpec, paths: FeaturePaths) -> None:
     statistics = generate_statistics(pq.read_table(paths.examples / f"{SPLITS[0]}.parquet", columns=names))
     write_statistics(statistics, paths.training_statistics)
     write_schema(schema_from_features(inputs, statistics), paths.training_schema)
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    """Writes a Parquet file that is never seen half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(table, partial)
-    partial.rename(path)
 
 
 def _join(features: FeatureSpec, store: "FeatureStore", impressions: pa.Table) -> pa.Table:

@@ -17,6 +17,7 @@ from components.evaluate.gates import judge
 from components.evaluate.moments import Moments, find_moments, read_events
 from components.evaluate.report import render_report
 from feature_repo.errors import DataError
+from feature_repo.files import write_file
 from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
 from serving.releases import ReleaseStore
@@ -110,9 +111,8 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
         "slices": _slices(ranks, moments, targets[0], features, config),
         "calibration": [vars(one) for one in calibration_bins(outcome.labels, outcome.probabilities)],
     }
-    for path, text in ((paths.report, render_report(verdict)), (paths.verdict, json.dumps(verdict, indent=2))):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    write_file(render_report(verdict).encode(), paths.report)
+    write_file(json.dumps(verdict, indent=2).encode(), paths.verdict)
     return verdict
 
 

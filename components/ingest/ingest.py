@@ -18,6 +18,7 @@ from components.ingest.datasets import default_cache, fetch_dataset
 from components.ingest.quarantine import check_share, count_reasons, rejected_rows
 from components.ingest.sources import RawFile, read_files
 from feature_repo.errors import ConfigError, DataError
+from feature_repo.files import whole_file
 from feature_repo.progress import report_progress
 
 _SINCE_1970 = ("{} >= 0", "lies before 1970")
@@ -221,14 +222,11 @@ def _unknown(events: pa.Table, entities: pa.Table, key: str) -> int:
 
 
 def _write(table: pa.Table, path: Path | str) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     try:
-        pq.write_table(table, partial)
+        with whole_file(path) as partial:
+            pq.write_table(table, partial)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror or error}). Free some space.") from error
-    partial.rename(path)
 
 
 def _tell(report: IngestReport) -> None:

@@ -14,8 +14,9 @@ from components.monitor.config import MonitorConfig
 from components.monitor.drift import Distance, Finding, drift_findings, measure_distances, schema_findings
 from components.monitor.report import render_report
 from components.monitor.requests import Window, request_table, select_window, shown_table, stage_times
-from components.validate.statistics import generate_statistics, read_schema, read_statistics, write_file
+from components.validate.statistics import generate_statistics, read_schema, read_statistics
 from feature_repo.errors import DataError
+from feature_repo.files import write_file
 from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec, history
 

@@ -11,6 +11,7 @@ from typing import Any
 from components.push.candidate import Candidate, CandidateError
 from components.push.infra_validation import validate_candidate
 from feature_repo.errors import DataError
+from feature_repo.files import write_file
 from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
 from serving.config import ServingConfig
@@ -43,8 +44,7 @@ def push(features: FeatureSpec, config: ServingConfig, lineage: dict[str, Any], 
     """
     verdict = _read_verdict(paths.verdict)
     outcome = _refusal(verdict) or _release(features, config, lineage, paths, verdict)
-    paths.release.parent.mkdir(parents=True, exist_ok=True)
-    paths.release.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
+    write_file((json.dumps(outcome, indent=2) + "\n").encode(), paths.release)
     report_progress(f"release {outcome['version']} is stable" if outcome["pushed"] else f"no release: {outcome['why']}")
     return outcome
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from feature_repo.errors import DataError
+from feature_repo.files import write_file
 from feature_repo.spec import AggregateSource, ClockSource, Feature
 
 if TYPE_CHECKING:
@@ -186,15 +187,6 @@ def _domain(feature: Feature, column: Any) -> list[str]:
     if column.string_stats.unique > LARGEST_DOMAIN or len(ranked) < column.string_stats.unique:
         return []
     return sorted(bucket.label for bucket in ranked)
-
-
-def write_file(content: bytes, path: Path | str) -> None:
-    """Writes a file in one move, so that it is never half-written."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.rename(path)
 
 
 def _tidy(description: str) -> str:

@@ -18,12 +18,12 @@ from components.validate.statistics import (
     find_anomalies,
     generate_statistics,
     schema_from_features,
-    write_file,
     write_schema,
     write_statistics,
 )
 from components.validate.statistics_page import render_statistics
 from feature_repo.errors import DataError
+from feature_repo.files import write_file
 from feature_repo.progress import report_progress
 from feature_repo.spec import ColumnSource, FeatureSpec
 

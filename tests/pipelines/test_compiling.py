@@ -8,7 +8,7 @@ from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.compiling import PIPELINES, compile_pipeline
-from pipelines.config import load_config, parse_config, shipped_configs
+from pipelines.config import ProjectConfig, load_config, shipped_configs
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -43,7 +43,8 @@ def test_compiled_pipeline_loads_in_the_sdk(compiled, pipeline):
 
 def test_compiled_pipeline_carries_the_whole_config(compiled):
     inputs = yaml.safe_load(compiled["training"].read_text())["root"]["inputDefinitions"]["parameters"]
-    assert parse_config(inputs["config"]["defaultValue"]) == load_config(shipped_configs()["movielens"])
+    carried = ProjectConfig.model_validate_json(inputs["config"]["defaultValue"])
+    assert carried == load_config(shipped_configs()["movielens"])
 
 
 def test_steps_depend_on_each_other_as_the_diagram_says(compiled):
