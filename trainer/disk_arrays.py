@@ -49,6 +49,7 @@ def connect(tables: Mapping[str, pa.Table], spill: Path) -> duckdb.DuckDBPyConne
     """
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
     connection.execute(f"SET memory_limit = '{SORT_MEMORY}'")
     connection.execute("SET temp_directory = ?", [str(spill / "spill")])
     # Of equal keys, no order is promised and none is needed; keeping it would cost the memory that is saved.

@@ -73,8 +73,8 @@ def learn_preprocessing(spec: FeatureSpec, stage: Use, file: ExampleFile) -> Pre
     """Preprocessing of a stage's inputs, with what it learns from the rows of a split."""
     features = (*spec.request_inputs(stage), *spec.inputs("item", stage))
     statistics = InputStatistics(features)
-    for part in file.with_features(features).each():
-        statistics.add(part.arrays(features), part.seconds)
+    for part in file.with_features(statistics.features).each():
+        statistics.add(part.arrays(statistics.features), part.seconds)
     return Preprocessing(features, statistics.vocabularies(), statistics.moments())
 
 

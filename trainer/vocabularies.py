@@ -28,6 +28,11 @@ class InputStatistics:
         self._counts: dict[str, Counter[str]] = {f.name: Counter() for f in self._owners}
         self._moments: dict[str, tuple[int, float, float]] = {f.name: (0, 0.0, 0.0) for f in self._numbers}
 
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The inputs of which anything is learned."""
+        return tuple(dict.fromkeys((*self._owners, *self._numbers)))
+
     def add(self, rows: Arrays, timestamps: np.ndarray) -> None:
         """Counts some rows.
 
