@@ -28,6 +28,9 @@ from feature_repo.tables import SPLITS, data_window
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+PART_ROWS = 65_536
+"""Rows of a row group of the examples: training reads one at a time."""
+
 
 @dataclass(frozen=True)
 class FeaturePaths:
@@ -86,7 +89,7 @@ def build_features(
     start = 0
     for name, part in parts.items():
         with whole_file(paths.examples / f"{name}.parquet") as partial:
-            pq.write_table(examples.slice(start, part.num_rows), partial)
+            pq.write_table(examples.slice(start, part.num_rows), partial, row_group_size=PART_ROWS)
         start += part.num_rows
         rows[name] = part.num_rows
     report_progress(", ".join(f"{rows[name]:,} {name}" for name in SPLITS) + " rows, each as of its instant")
