@@ -47,44 +47,104 @@ class RetrievalConfig(StrictModel):
     seed: int = 1
 
 
-class RankingConfig(StrictModel):
-    """The DCN-v2 ranker.
+class SampledNegatives(StrictModel):
+    """Items with label 0 that are put beside each impression, so that the ranker is trained on what it will score.
 
     Attributes:
+        number: for each impression.
+        from_retrieval: share of them drawn from what retrieval would hand on for that request at that time. Of the
+            rest, half are drawn from the catalogue uniformly and half by the square root of popularity.
+        retrieval_depth: how many of the best retrieved are drawn from.
+    """
+
+    number: int = Field(default=4, ge=0)
+    from_retrieval: float = Field(default=0.0, ge=0, le=1)
+    retrieval_depth: int = Field(default=200, ge=1)
+
+
+class BoostedTreesConfig(StrictModel):
+    """Gradient-boosted trees (LightGBM), one model for finding and one for liking.
+
+    Attributes:
+        objective: of the finding model: `binary`, or `lambdarank` over each impression and its sampled items.
+        trees: most trees a model; fewer where validation log loss rises before.
+        learning_rate, leaves, depth: of the trees.
+        rows_in_leaf: fewest rows of a leaf.
+        feature_share: of the columns that a tree may ask for.
+        largest_vocabulary: categorical features with more values are left out: a tree that splits on ids learns
+            their training rows by heart.
+        most_rows: impressions that the trees are trained on; a sample where there are more.
+    """
+
+    objective: Literal["binary", "lambdarank"] = "binary"
+    trees: int = Field(default=200, ge=1)
+    learning_rate: float = Field(default=0.05, gt=0)
+    leaves: int = Field(default=15, ge=2)
+    depth: int = Field(default=6, ge=1)
+    rows_in_leaf: int = Field(default=100, ge=1)
+    feature_share: float = Field(default=0.5, gt=0, le=1)
+    largest_vocabulary: int = Field(default=64, ge=2)
+    most_rows: int = Field(default=500_000, ge=1)
+
+
+class RankingConfig(StrictModel):
+    """The ranker.
+
+    Attributes:
+        model: `dcn_v2`, `dlrm` or `boosted_trees`.
         embedding_dimension: size of the item ids' embeddings and of both sides' vectors.
-        feature_dimension: size of every other embedding.
+        feature_dimension: size of every other embedding (with `dlrm` all are of `embedding_dimension`).
         user_units, item_units: width of the hidden layer of each side.
         history_pools: as for retrieval.
+        target_attention: whether candidates are held against the entries of the histories, liked or not.
+        history_matches: whether it counts that the candidate itself is in a history.
+        taste_matches: whether shares of a user's likes by an attribute are held against the candidate's values of it.
         cross_layers: number of cross layers.
-        cross_rank: rank of a cross layer's weights.
+        cross_rank: rank of a cross layer's weights; null for full ones.
+        structure: `stacked`, the deep part reads what the cross layers make, or `parallel`, beside them.
         hidden_units: widths of the deep part.
         dropout: share of histories and hidden units dropped in training.
-        sampled_negatives: items drawn from the catalogue for each impression, with label 0, so that the ranker is
-            trained on what it will score: half of them uniformly, half by the square root of popularity.
+        loss: of the finding head, over each impression and its sampled items: `pointwise` (binary cross-entropy),
+            `pairwise` (RankNet) or `listwise` (softmax cross-entropy). The liking head is always trained by binary
+            cross-entropy, because its probabilities are calibrated.
+        within_users: weight, in the liking head's loss, of a pairwise loss over the impressions of one user in a
+            batch; it raises per-user AUC at some cost in what tells users apart.
+        sampled_negatives: items drawn for each impression.
         impressions_are_choices: whether users came to the impressions of their own accord, as with ratings and
             plays, rather than being shown them. What they chose is then found, liked or not.
         liking_weights, retrieval_weights: candidates for the weights, in the final logit, of the liking head and of
             the retrieval score beside the finding head; the pair with the best validation NDCG@100 is kept. They are
             fitted on rows that no model was trained on, because on its own training positives retrieval is too sure
             of itself.
+        calibration: of `probability`: `platt` or `isotonic`. `score` is always scaled by Platt.
         selection_queries: validation queries on which epochs and weights are compared.
+        boosted_trees: of that model.
         epochs, batch_size, learning_rate, patience, seed: as for retrieval; patience counts validation NDCG@100.
     """
 
+    model: Literal["dcn_v2", "dlrm", "boosted_trees"] = "dcn_v2"
     embedding_dimension: int = Field(default=32, ge=2)
     feature_dimension: int = Field(default=8, ge=1)
     user_units: int = Field(default=96, ge=1)
     item_units: int = Field(default=64, ge=1)
     history_pools: int = Field(default=4, ge=1)
+    target_attention: bool = True
+    history_matches: bool = True
+    taste_matches: bool = True
     cross_layers: int = Field(default=2, ge=1)
-    cross_rank: int = Field(default=32, ge=1)
-    hidden_units: tuple[int, ...] = (64, 32)
+    cross_rank: int | None = Field(default=32, ge=1)
+    structure: Literal["stacked", "parallel"] = "stacked"
+    hidden_units: tuple[int, ...] = Field(default=(64, 32), min_length=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    sampled_negatives: int = Field(default=4, ge=0)
+    loss: Literal["pointwise", "pairwise", "listwise"] = "pointwise"
+    within_users: float = Field(default=0.0, ge=0)
+    sampled_negatives: SampledNegatives = SampledNegatives()
     impressions_are_choices: bool = False
     liking_weights: tuple[float, ...] = Field(default=(0.0, 0.5, 1.0), min_length=1)
     retrieval_weights: tuple[float, ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 1.0, 1.5), min_length=1)
+    calibration: Literal["platt", "isotonic"] = "platt"
     selection_queries: int = Field(default=2000, ge=1)
+    boosted_trees: BoostedTreesConfig = BoostedTreesConfig()
     epochs: int = Field(default=4, ge=1)
     batch_size: int = Field(default=512, ge=2)
     learning_rate: float = Field(default=0.003, gt=0)

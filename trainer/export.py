@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from feature_repo.spec import REQUEST_TIMESTAMP, RETRIEVAL_SCORE, Elapsed, Feature, FeatureSpec
-from trainer.dcn import ItemSide, Logits
 from trainer.inputs import Preprocessing, input_signature
+from trainer.rankers.interface import ItemSide, Logits
 from trainer.ranking import RankingModel
 from trainer.retrieval import RetrievalModel
 from trainer.scoring import SIGNATURE
@@ -70,8 +70,8 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
     def outputs(logits: Logits, retrieval_score: tf.Tensor) -> dict[str, tf.Tensor]:
         combined = model.weights.combine(logits.finding, logits.liking, retrieval_score)
         return {
-            "score": _calibrate(combined, model.score_calibration),
-            "probability": _calibrate(logits.liking, model.liking_calibration),
+            "score": model.score_calibration.apply(combined),
+            "probability": model.liking_calibration.apply(logits.liking),
         }
 
     served = {
@@ -86,7 +86,7 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
         encoded = preprocessing(inputs, inputs[REQUEST_TIMESTAMP])
         query = network.query_side(_only(encoded, query_features))
         side = network.item_side(_only(encoded, item_features))
-        logits = network.logits(query, ItemSide(side.vector[None], side.activity[None]))
+        logits = network.logits(query, ItemSide(*(part[None] for part in side)))
         return {name: value[0] for name, value in outputs(logits, inputs[RETRIEVAL_SCORE][None]).items()}
 
     many = [
@@ -107,19 +107,14 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
     ) -> dict[str, tf.Tensor]:
         query = network.query_side(preprocessing(requests, seconds))
         fixed = preprocessing({name: value for name, value in items.items() if name not in spans})
-        vector = tf.gather(network.item_vector(fixed), candidates)
+        side = network.item_attributes(fixed).take(candidates)
         # The span from an item's instant to the request differs with the request, so it is made a pair at a time.
         spread = preprocessing({name: tf.gather(items[name], candidates) for name in spans}, seconds[:, None])
         numbers = {f.name: tf.gather(fixed[f.name], candidates) for f in network.activity_features if f.name in fixed}
-        side = ItemSide(vector, network.item_activity({**numbers, **spread}, vector))
+        side = side._replace(activity=network.item_activity({**numbers, **spread}, side.vector))
         return outputs(network.logits(query, side), retrieval_score)
 
     _save(ServingModule(network, preprocessing, serve=score, score_many=score_many), ranker)
-
-
-def _calibrate(logits: tf.Tensor, calibration: tuple[float, float]) -> tf.Tensor:
-    slope, intercept = calibration
-    return tf.sigmoid(slope * logits + intercept)
 
 
 def _only(encoded: dict[str, Any], features: tuple[Feature, ...]) -> dict[str, Any]:

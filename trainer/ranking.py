@@ -2,26 +2,33 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
-from trainer.calibration import fit_platt
+from trainer.calibration import Calibration, fit_calibration, fit_platt
 from trainer.catalogue import Catalogue
 from trainer.config import RankingConfig
-from trainer.dcn import DeepCrossRanker
 from trainer.embeddings import apply_gradients
 from trainer.engagements import Engagements
 from trainer.epochs import train_epochs
-from trainer.examples import ExampleFile, Examples
+from trainer.examples import ExampleFile
 from trainer.feed import Feed, Nested, count_items, learn_preprocessing
-from trainer.inputs import Preprocessing
+from trainer.impressions import ImpressionLists, candidates
+from trainer.inputs import Encoded, Preprocessing
 from trainer.metrics import area_under_roc
-from trainer.negatives import sample_negatives
+from trainer.negatives import RetrievedNegatives
+from trainer.rankers.boosted_trees import BoostedTreesRanker, fit_trees
+from trainer.rankers.interface import Ranker
+from trainer.rankers.making import make_ranker
+from trainer.ranking_losses import LOSSES, within_users
 from trainer.scoring import Towers
 from trainer.selection import Selection, Weights
+
+ROWS_AT_ONCE = 8192
+"""Impressions whose columns for boosted trees are made together."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +39,17 @@ class RankingModel:
         preprocessing: of its inputs.
         network: gives the logits of finding and liking.
         weights: of the final logit, by which candidates are ordered; chosen on validation queries.
-        score_calibration: slope and intercept for the final logit, fitted on validation impressions.
-        liking_calibration: the same for the liking head alone.
+        score_calibration: of the final logit, fitted on validation impressions.
+        liking_calibration: of the liking head alone, fitted on the same.
         validation_ndcg: NDCG@100 on the validation queries with those weights.
         validation_auc: of the liking head on the validation impressions.
     """
 
     preprocessing: Preprocessing
-    network: DeepCrossRanker
+    network: Ranker
     weights: Weights
-    score_calibration: tuple[float, float]
-    liking_calibration: tuple[float, float]
+    score_calibration: Calibration
+    liking_calibration: Calibration
     validation_ndcg: float
     validation_auc: float
 
@@ -66,27 +73,50 @@ def train_ranking(
         towers: the exported retrieval model.
     """
     tf.keras.utils.set_random_seed(config.seed)
-    query_features, item_features = spec.request_inputs("ranking"), spec.inputs("item", "ranking")
     preprocessing = learn_preprocessing(spec, "ranking", train)
-    network = DeepCrossRanker(query_features, item_features, preprocessing.sizes, config)
+    network = make_ranker(spec, preprocessing, config)
     counts = count_items(train, catalogue, positives_only=False)
     engagements = Engagements.read((train.path,), catalogue.item_ids)
-    feed = Feed(
-        train.with_features((*query_features, *catalogue.dynamic_among(item_features))),
-        lambda part, number: prepare_impressions(
-            part, config, preprocessing, catalogue, network, (counts, engagements, config.seed + number)
-        ),
+    drawing = config.sampled_negatives
+    retrieved = None
+    read = [*network.query_features, *catalogue.dynamic_among(network.item_features)]
+    if drawing.number and drawing.from_retrieval:
+        retrieved = RetrievedNegatives(spec, catalogue, towers, engagements, drawing.retrieval_depth)
+        read += spec.request_inputs("retrieval")
+    lists = ImpressionLists(spec, config, preprocessing, network, catalogue, counts, engagements, retrieved)
+    rows = train.with_features(read)
+    selection = Selection(spec, config, preprocessing, network, train, validation, catalogue, towers)
+    if isinstance(network, BoostedTreesRanker):
+        _train_trees(network, config, lists, rows)
+    else:
+        batch_size = min(config.batch_size, int(counts.sum()))
+        _train_network(network, config, lists, Feed(rows, lists.prepare), batch_size, selection)
+    weights, ndcg = selection.best_weights()
+    finding, liking, retrieval = selection.impression_logits()
+    labels = selection.impression_labels
+    return RankingModel(
+        preprocessing,
+        network,
+        weights,
+        score_calibration=fit_platt(weights.combine(finding, liking, retrieval), labels),
+        liking_calibration=fit_calibration(config.calibration, liking, labels),
+        validation_ndcg=ndcg,
+        validation_auc=area_under_roc(labels, liking),
     )
-    step = _make_step(network, preprocessing, config, catalogue)
+
+
+def _train_network(
+    network: Ranker, config: RankingConfig, lists: ImpressionLists, feed: Feed, batch_size: int, selection: Selection
+) -> None:
+    step = _make_step(network, config, lists)
     generator = np.random.default_rng(config.seed)
-    batch_size = min(config.batch_size, int(counts.sum()))
 
     def run_epoch(_: int) -> float:
         # No stretches of time: the sampled items are as of each impression's own instant.
         batches = feed.batches(batch_size, None, generator)
         return float(np.mean([step(batch) for batch in batches]))
 
-    selection = Selection(spec, config, preprocessing, network, train, validation, catalogue, towers)
+    # Building the layers needs one pass; only then do the variables exist.
     step(next(feed.batches(batch_size, None, np.random.default_rng(config.seed))))
     train_epochs(
         run_epoch,
@@ -96,88 +126,61 @@ def train_ranking(
         config.patience,
         "ndcg@100",
     )
-    weights, ndcg = selection.best_weights()
-    finding, liking, retrieval = selection.impression_logits()
-    labels = selection.impression_labels
-    return RankingModel(
-        preprocessing,
-        network,
-        weights,
-        score_calibration=fit_platt(weights.combine(finding, liking, retrieval), labels),
-        liking_calibration=fit_platt(liking, labels),
-        validation_ndcg=ndcg,
-        validation_auc=area_under_roc(labels, liking),
-    )
 
 
-def prepare_impressions(
-    part: Examples,
-    config: RankingConfig,
-    preprocessing: Preprocessing,
-    catalogue: Catalogue,
-    network: DeepCrossRanker,
-    sampling: tuple[np.ndarray, Engagements, int],
-) -> dict[str, Any]:
-    """What a training step takes of some impressions, each with its sampled items beside it.
-
-    Args:
-        part: rows of the training split.
-        config: section `ranking`.
-        preprocessing, network: of the model.
-        catalogue: of m items; impressions of other items are left out.
-        sampling: [m] training rows of each item, what users engaged with, and the seed of the draws.
-
-    Returns:
-        For p impressions and k sampled items each: `query`, the encoded query features [p, ...]; `codes` [p, 1 + k]
-        int32, the item shown and the sampled ones; `items`, their encoded dynamic features [p, 1 + k, ...] as of the
-        impression; `usable` [p, 1 + k] float32, 0 for a sampled item that the user had engaged with; `label` [p]
-        float32.
-    """
-    counts, engagements, seed = sampling
-    codes = catalogue.codes(part.item_ids)
-    rows, codes = part.take(codes >= 0), codes[codes >= 0]
-    drawn, usable = sample_negatives(
-        rows.user_ids, rows.instants, counts, engagements, config.sampled_negatives, np.random.default_rng(seed)
-    )
-    candidates = np.concatenate([codes[:, None], drawn], axis=1)
-    dynamic = catalogue.dynamic_among(network.item_features)
-    shown = preprocessing.encode(rows.arrays(dynamic), rows.seconds)
-    at = np.repeat(rows.instants, config.sampled_negatives)
-    values = catalogue.dynamic_at(drawn.ravel(), at)
-    sampled = preprocessing.encode({f.name: values[f.name] for f in dynamic}, at // 1_000_000)
-    return {
-        "query": preprocessing.encode(rows.arrays(network.query_features), rows.seconds),
-        "codes": candidates.astype(np.int32),
-        "items": {
-            name: np.concatenate([own[:, None], sampled[name].reshape(drawn.shape + own.shape[1:])], axis=1)
-            for name, own in shown.items()
-        },
-        "usable": np.concatenate([np.ones((len(rows), 1)), usable], axis=1).astype(np.float32),
-        "label": rows.labels.astype(np.float32),
-    }
-
-
-def _make_step(
-    network: DeepCrossRanker, preprocessing: Preprocessing, config: RankingConfig, catalogue: Catalogue
-) -> Callable[[Nested], tf.Tensor]:
+def _make_step(network: Ranker, config: RankingConfig, lists: ImpressionLists) -> Callable[[Nested], tf.Tensor]:
     """One training step for a batch of impressions, each with its sampled items beside it."""
-    held = {f.name: catalogue.attribute_arrays[f.name] for f in catalogue.attributes if f in network.item_features}
-    attributes = {name: tf.constant(values) for name, values in preprocessing.encode(held).items()}
+    attributes = lists.attributes()
     optimizer = tf.keras.optimizers.legacy.Adam(config.learning_rate)
+    finding_loss = LOSSES[config.loss]
 
     @tf.function(autograph=False, reduce_retracing=True)
     def step(batch: Nested) -> tf.Tensor:
-        candidates = {name: tf.gather(values, batch["codes"]) for name, values in attributes.items()} | batch["items"]
-        outcome, weight = batch["label"][:, None], batch["usable"]
-        found = tf.ones_like(outcome) if config.impressions_are_choices else outcome
-        found = tf.concat([found, tf.zeros_like(weight[:, 1:])], axis=1)
+        items = candidates(batch, attributes)
         with tf.GradientTape() as tape:
             query = network.query_side(batch["query"], training=True)
-            logits = network.logits(query, network.item_side(candidates), training=True)
-            finding = tf.nn.sigmoid_cross_entropy_with_logits(found, logits.finding)
-            liking = tf.nn.sigmoid_cross_entropy_with_logits(outcome, logits.liking[:, :1])
-            loss = tf.reduce_sum(finding * weight) / tf.reduce_sum(weight) + tf.reduce_mean(liking)
+            logits = network.logits(query, network.item_side(items), training=True)
+            liking = logits.liking[:, 0]
+            loss = finding_loss(logits.finding, lists.found(batch), batch["usable"])
+            loss += tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(batch["label"], liking))
+            if config.within_users:
+                loss += config.within_users * within_users(liking, batch["label"], batch["user"])
         apply_gradients(optimizer, tape, loss, network.trainable_variables)
         return loss
 
     return step
+
+
+def _train_trees(
+    network: BoostedTreesRanker, config: RankingConfig, lists: ImpressionLists, train: ExampleFile
+) -> None:
+    """Trains both ensembles on a sample of the impressions that fits in memory."""
+    attributes = lists.attributes()
+    share = min(1.0, config.boosted_trees.most_rows / max(len(train), 1))
+    rows, found, usable, labels = [], [], [], []
+    for number, part in enumerate(train.each()):
+        generator = np.random.default_rng([config.seed, number])
+        kept = part if share == 1.0 else part.take(generator.random(len(part)) < share)
+        batch = tf.nest.map_structure(tf.constant, lists.prepare(kept, number))
+        rows.append(_tree_rows(network, batch, attributes))
+        found.append(lists.found(batch).numpy())
+        usable.append(batch["usable"].numpy() > 0)
+        labels.append(batch["label"].numpy())
+    columns, mask, wanted = np.concatenate(rows), np.concatenate(usable), np.concatenate(found)
+    trees = config.boosted_trees
+    counts = mask.sum(axis=1) if trees.objective == "lambdarank" else None
+    categorical = network.categorical_columns
+    report_progress(f"{mask.sum():,} rows of {columns.shape[2]} columns")
+    finding = fit_trees(columns[mask], wanted[mask], categorical, counts, trees, config.seed)
+    liking = fit_trees(columns[:, 0], np.concatenate(labels), categorical, None, trees, config.seed)
+    network.ensembles = [finding, liking]
+
+
+def _tree_rows(network: BoostedTreesRanker, batch: Nested, attributes: Encoded) -> np.ndarray:
+    count = len(batch["label"])
+    parts = []
+    for start in range(0, count, ROWS_AT_ONCE):
+        some = tf.nest.map_structure(lambda values, at=start: values[at : at + ROWS_AT_ONCE], batch)
+        items = network.item_side(candidates(some, attributes))
+        parts.append(network.rows(network.query_side(some["query"]), items).numpy())
+    return np.concatenate(parts)

@@ -62,7 +62,7 @@ def within_users(logits: tf.Tensor, labels: tf.Tensor, users: tf.Tensor) -> tf.T
     """`pairwise` over the impressions of a batch that belong to one user: a smooth per-user AUC.
 
     Cross-entropy alone spends itself on what tells users apart, which no ranking of one user's items can use.
-    Added to it, this makes the model tell apart what one user likes and what not, and keeps probabilities probabilities.
+    Added to it, this makes the model tell apart what one user likes and what not.
 
     Args:
         logits: [n] of impressions.

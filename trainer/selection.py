@@ -12,11 +12,11 @@ from feature_repo.spec import FeatureSpec
 from trainer.candidates import Queries, candidate_ranks, retrieve
 from trainer.catalogue import Catalogue
 from trainer.config import RankingConfig
-from trainer.dcn import DeepCrossRanker, ItemSide, Logits
 from trainer.engagements import Engagements
 from trainer.examples import ExampleFile
 from trainer.inputs import Preprocessing
 from trainer.metrics import ndcg_at_k
+from trainer.rankers.interface import Logits, Ranker
 from trainer.retrieval import VALIDATION_SNAPSHOTS
 from trainer.scoring import Towers
 
@@ -76,7 +76,7 @@ class Selection:
         spec: FeatureSpec,
         config: RankingConfig,
         preprocessing: Preprocessing,
-        network: DeepCrossRanker,
+        network: Ranker,
         train: ExampleFile,
         validation: ExampleFile,
         catalogue: Catalogue,
@@ -89,9 +89,7 @@ class Selection:
 
         @tf.function(autograph=False, reduce_retracing=True)
         def score(requests: dict[str, tf.Tensor], items: dict[str, tf.Tensor], candidates: tf.Tensor) -> Logits:
-            side = network.item_side(items)
-            chosen = ItemSide(tf.gather(side.vector, candidates), tf.gather(side.activity, candidates))
-            return network.logits(network.query_side(requests), chosen)
+            return network.logits(network.query_side(requests), network.item_side(items).take(candidates))
 
         self._score = score
 

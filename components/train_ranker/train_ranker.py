@@ -39,7 +39,8 @@ def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPath
     train, validation = open_examples(paths.examples, "train"), open_examples(paths.examples, "validation")
     item_inputs = dict.fromkeys((*features.inputs("item", "retrieval"), *features.inputs("item", "ranking")))
     catalogue = Catalogue(item_inputs, paths.item_features)
-    report_progress(f"{len(train):,} impressions, each with {config.sampled_negatives} sampled items")
+    sampled = config.sampled_negatives.number
+    report_progress(f"{config.model}: {len(train):,} impressions, each with {sampled} sampled items")
     model = train_ranking(features, config, train, validation, catalogue, Towers(paths.user_tower, paths.item_tower))
     report_progress(
         f"weights: liking {model.weights.liking:g}, retrieval score {model.weights.retrieval:g}; "

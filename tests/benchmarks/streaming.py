@@ -108,7 +108,7 @@ def write_rows(folder: Path, rows: int) -> None:
 def train(folder: Path) -> dict[str, float]:
     """Rows a second of both trainings, and the most private memory of the process in megabytes."""
     from trainer.catalogue import Catalogue
-    from trainer.config import RankingConfig, RetrievalConfig
+    from trainer.config import RankingConfig, RetrievalConfig, SampledNegatives
     from trainer.examples import open_examples
     from trainer.export import export_towers
     from trainer.ranking import train_ranking
@@ -120,7 +120,9 @@ def train(folder: Path) -> dict[str, float]:
     rows = len(splits[0])
     catalogue = Catalogue(SPEC.inputs("item", "ranking"), folder / "item_features.parquet")
     retrieval = RetrievalConfig(epochs=1, batch_size=4096, embedding_dimension=32, validation_queries=2000)
-    ranking = RankingConfig(epochs=1, batch_size=4096, selection_queries=500, sampled_negatives=2)
+    ranking = RankingConfig(
+        epochs=1, batch_size=4096, selection_queries=500, sampled_negatives=SampledNegatives(number=2)
+    )
 
     def train_retrieval() -> None:
         model = train_two_tower(SPEC, retrieval, *splits, catalogue)

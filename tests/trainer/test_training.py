@@ -8,10 +8,10 @@ from feature_repo.spec import FeatureSpec
 from tests.trainer.tiny_tables import SPEC, write_tables
 from trainer.catalogue import Catalogue
 from trainer.config import RankingConfig, RetrievalConfig
-from trainer.dcn import DeepCrossRanker
 from trainer.examples import ExampleFile, from_table, open_examples
 from trainer.export import export_ranker, export_towers
 from trainer.inputs import Preprocessing
+from trainer.rankers.dcn import DeepCrossRanker
 from trainer.ranking import train_ranking
 from trainer.retrieval import train_two_tower
 from trainer.scoring import ExportedModel, ExportedRanker, Towers
@@ -189,11 +189,11 @@ def test_models_are_refused_when_nothing_tells_items_apart():
             "item": [{"name": "events", "kind": "numeric", "source": {"aggregate": "count"}}],
         }
     )
-    sizes = Preprocessing((*spec.user, *spec.item), {}, {}).sizes
+    preprocessing = Preprocessing((*spec.user, *spec.item), {}, {})
     with pytest.raises(ConfigError, match="ranking has no feature that tells items apart"):
-        DeepCrossRanker(spec.user, spec.item, sizes, RANKING)
+        DeepCrossRanker(spec.user, spec.item, preprocessing, RANKING)
     with pytest.raises(ConfigError, match="retrieval has no feature"):
-        TwoTower(spec.user, (), sizes, RETRIEVAL)
+        TwoTower(spec.user, (), preprocessing.sizes, RETRIEVAL)
 
 
 def test_examples_keep_their_order_when_taken(trained):
