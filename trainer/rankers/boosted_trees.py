@@ -118,8 +118,9 @@ class BoostedTreesRanker(Ranker):
             return 1
         if feature.kind == "embedding":
             return (feature.length or 0) if isinstance(feature.source, AggregateSource) else 0
-        size = self._sizes[str(table_of(feature))]
-        if feature.name == ITEM_KEY or feature.kind == "text" or size > self.config.boosted_trees.largest_vocabulary:
+        owner = str(table_of(feature))
+        size = self._sizes[owner]
+        if owner == ITEM_KEY or feature.kind == "text" or size > self.config.boosted_trees.largest_vocabulary:
             return 0
         return 1 if feature.kind == "categorical" else size
 
