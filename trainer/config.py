@@ -103,6 +103,7 @@ class RankingConfig(StrictModel):
         cross_rank: rank of a cross layer's weights; null for full ones.
         structure: `stacked`, the deep part reads what the cross layers make, or `parallel`, beside them.
         hidden_units: widths of the deep part.
+        liking_units: widths of the hidden layers of the liking head's own network.
         dropout: share of histories and hidden units dropped in training.
         loss: of the finding head, over each impression and its sampled items: `pointwise` (binary cross-entropy),
             `pairwise` (RankNet) or `listwise` (softmax cross-entropy). The liking head is always trained by binary
@@ -135,6 +136,7 @@ class RankingConfig(StrictModel):
     cross_rank: int | None = Field(default=32, ge=1)
     structure: Literal["stacked", "parallel"] = "stacked"
     hidden_units: tuple[int, ...] = Field(default=(64, 32), min_length=1)
+    liking_units: tuple[int, ...] = (32,)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     loss: Literal["pointwise", "pairwise", "listwise"] = "pointwise"
     within_users: float = Field(default=0.0, ge=0)

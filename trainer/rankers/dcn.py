@@ -8,8 +8,8 @@ import tensorflow_recommenders as tfrs
 from feature_repo.spec import Feature
 from trainer.config import RankingConfig
 from trainer.inputs import Encoded, Preprocessing
-from trainer.rankers.interface import ItemSide, Logits
-from trainer.rankers.neural import Heads, NeuralRanker, QuerySide
+from trainer.rankers.interface import ItemSide
+from trainer.rankers.neural import NeuralRanker, QuerySide
 from trainer.two_tower import Tower
 
 
@@ -49,11 +49,12 @@ class DeepCrossRanker(NeuralRanker):
             tf.keras.layers.Dense(units, activation="relu", kernel_initializer=glorot(seed=seed + 40 + place))
             for place, units in enumerate(config.hidden_units)
         ]
-        self.heads = Heads(seed + 50)
 
-    def request_vector(self, encoded: Encoded, interests: tf.Tensor | None, training: bool) -> tf.Tensor:
+    def request_vector(
+        self, encoded: Encoded, interests: tf.Tensor | None, plain: tf.Tensor | None, training: bool
+    ) -> tf.Tensor:
         """[n, dimension] of a request."""
-        parts = [self.embedding.dense(self.other_features, encoded)] if self.other_features else []
+        parts = [] if plain is None else [plain]
         if interests is not None:
             parts.insert(0, tf.reshape(interests, [-1, interests.shape[1] * interests.shape[2]]))
         return self.query_tower(tf.concat(parts, axis=-1), training=training)
@@ -62,13 +63,17 @@ class DeepCrossRanker(NeuralRanker):
         """[..., dimension] of an item."""
         return self.combine_key(encoded, self.item_tower)
 
-    def logits(self, query: QuerySide, items: ItemSide, training: bool = False) -> Logits:
-        """Logits [n, k]."""
+    def own_vector(self, items: ItemSide) -> tf.Tensor:
+        """[n, k, dimension] of items."""
+        return items.vector
+
+    def finding_layer(self, query: QuerySide, items: ItemSide, training: bool) -> tf.Tensor:
+        """[n, k, width]: the last layer and, for the linear part, similarities and activity."""
         similarity = tf.matmul(items.vector, query.interests, transpose_b=True)
         product = query.vector[:, None, :] * items.vector
         match = tf.reduce_sum(product, axis=-1, keepdims=True)
         repeated = tf.repeat(query.vector[:, None, :], tf.shape(items.vector)[1], axis=1)
-        past = self.against_past(query, items, items.vector, training)
+        past = self.against_past(query, items, training)
         x0 = tf.concat([repeated, items.vector, product, match, similarity, *past, items.activity], axis=-1)
         crossed = x0
         for layer in self.cross:
@@ -80,4 +85,4 @@ class DeepCrossRanker(NeuralRanker):
             if place == 0:
                 deep = self.dropout(deep, training=training)
         last = [deep] if stacked else [crossed, deep]
-        return self.heads(tf.concat([*last, similarity, match, items.activity], axis=-1))
+        return tf.concat([*last, similarity, match, items.activity], axis=-1)

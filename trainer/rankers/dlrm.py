@@ -7,8 +7,8 @@ import tensorflow as tf
 from feature_repo.spec import Feature
 from trainer.config import RankingConfig
 from trainer.inputs import Encoded, Preprocessing
-from trainer.rankers.interface import ItemSide, Logits
-from trainer.rankers.neural import Heads, NeuralRanker, QuerySide
+from trainer.rankers.interface import ItemSide
+from trainer.rankers.neural import NeuralRanker, QuerySide
 from trainer.two_tower import ITEM_KEY, Tower
 
 
@@ -49,9 +49,10 @@ class DotInteractionRanker(NeuralRanker):
             tf.keras.layers.Dense(units, activation="relu", kernel_initializer=glorot(seed=seed + 40 + place))
             for place, units in enumerate(config.hidden_units)
         ]
-        self.heads = Heads(seed + 50)
 
-    def request_vector(self, encoded: Encoded, interests: tf.Tensor | None, training: bool) -> tf.Tensor:
+    def request_vector(
+        self, encoded: Encoded, interests: tf.Tensor | None, plain: tf.Tensor | None, training: bool
+    ) -> tf.Tensor:
         """[n, fields * dimension] of a request."""
         fields = [self._field(feature, encoded) for feature in self.query_categories]
         if self.query_numbers:
@@ -68,24 +69,27 @@ class DotInteractionRanker(NeuralRanker):
             fields.append(self.item_bottom(self.embedding.dense(self.item_numbers, encoded)))
         return tf.concat(fields, axis=-1)
 
-    def logits(self, query: QuerySide, items: ItemSide, training: bool = False) -> Logits:
-        """Logits [n, k]."""
+    def own_vector(self, items: ItemSide) -> tf.Tensor:
+        """[n, k, dimension] of items."""
+        return items.vector[..., : self.config.embedding_dimension]
+
+    def finding_layer(self, query: QuerySide, items: ItemSide, training: bool) -> tf.Tensor:
+        """[n, k, width]: the top network's last layer and, for the linear part, products and activity."""
         of_query, of_items = self._split(query.vector), self._split(items.vector)
-        own = of_items[..., 0, :]
         bottom = self.activity_bottom(items.activity) if self.activity_features else None
         changing = of_items if bottom is None else tf.concat([of_items, bottom[..., None, :]], axis=2)
         between = tf.einsum("nkid,nud->nkiu", changing, of_query)
         count = tf.shape(items.vector)[1]
         between = tf.reshape(between, [-1, count, changing.shape[2] * of_query.shape[1]])
         repeated = tf.repeat(self._pairs(of_query)[:, None, :], count, axis=1)
-        parts = [between, self._pairs(changing), repeated, *self.against_past(query, items, own, training)]
+        parts = [between, self._pairs(changing), repeated, *self.against_past(query, items, training)]
         parts += [items.activity] if bottom is None else [bottom, items.activity]
         x = tf.concat(parts, axis=-1)
         for place, layer in enumerate(self.top):
             x = layer(x)
             if place == 0:
                 x = self.dropout(x, training=training)
-        return self.heads(tf.concat([x, between, items.activity], axis=-1))
+        return tf.concat([x, between, items.activity], axis=-1)
 
     def _field(self, feature: Feature, encoded: Encoded) -> tf.Tensor:
         return self.embedding.dense([feature], encoded)

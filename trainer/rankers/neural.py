@@ -12,6 +12,7 @@ from trainer.embeddings import EmbeddingTables, HistoryPooling, histories
 from trainer.inputs import Encoded, Preprocessing
 from trainer.rankers.attention import TargetAttention, history_matches, history_outcomes
 from trainer.rankers.interface import ItemSide, Logits, Ranker
+from trainer.rankers.liking import LikingNetwork
 from trainer.two_tower import ITEM_KEY, Tower
 
 
@@ -35,12 +36,14 @@ class QuerySide(NamedTuple):
     Attributes:
         interests: [n, interests, dimension] pooled histories, in the space of the item vectors.
         vector: [n, width].
+        plain: [n, width] features other than histories, embedded.
         histories: of the request, where the config wants them held against the candidates.
         tastes: [n, values] shares of the user's likes, as of `Tastes`.
     """
 
     interests: tf.Tensor
     vector: tf.Tensor
+    plain: tf.Tensor
     histories: tuple[History, ...]
     tastes: tf.Tensor
 
@@ -74,10 +77,39 @@ class NeuralRanker(Ranker):
             for place, feature in enumerate(self.history_features)
             if config.target_attention
         ]
+        lengths = [feature.length or 0 for feature in self.history_features if config.target_attention]
+        self.liking = LikingNetwork(lengths, dimension, config.liking_units, config.dropout, seed + 80)
+        self.finding = tf.keras.layers.Dense(1, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed + 50))
 
     @abstractmethod
-    def request_vector(self, encoded: Encoded, interests: tf.Tensor | None, training: bool) -> tf.Tensor:
-        """[n, width] of a request, given its pooled histories [n, interests, dimension] where it has any."""
+    def request_vector(
+        self, encoded: Encoded, interests: tf.Tensor | None, plain: tf.Tensor | None, training: bool
+    ) -> tf.Tensor:
+        """[n, width] of a request.
+
+        Args:
+            encoded: its features.
+            interests: [n, interests, dimension] its pooled histories, where it has any.
+            plain: [n, width] its other features embedded, where it has any.
+            training: whether to drop units.
+        """
+
+    @abstractmethod
+    def finding_layer(self, query: QuerySide, items: ItemSide, training: bool) -> tf.Tensor:
+        """[n, k, width] of which the finding logit is a weighted sum."""
+
+    @abstractmethod
+    def own_vector(self, items: ItemSide) -> tf.Tensor:
+        """[n, k, dimension] of items, in the space of the item ids' embeddings."""
+
+    def logits(self, query: QuerySide, items: ItemSide, training: bool = False) -> Logits:
+        """Logits [n, k]."""
+        finding = self.finding(self.finding_layer(query, items, training))[..., 0]
+        numbers = items.activity
+        if self.tastes.pairs:
+            numbers = tf.concat([numbers, self.tastes.match(query.tastes, items.tastes)], axis=-1)
+        read = query.histories if self.config.target_attention else ()
+        return Logits(finding, self.liking(query.plain, self.own_vector(items), numbers, read, training=training))
 
     def query_side(self, encoded: Encoded, training: bool = False) -> QuerySide:
         """Request-side work, for [n] encoded requests."""
@@ -89,25 +121,26 @@ class NeuralRanker(Ranker):
                 for feature, pooling, entries in zip(self.history_features, self.pooling, embedded, strict=True)
             ]
             interests = self.dropout(tf.concat(pooled, axis=1), training=training)
-        vector = self.request_vector(encoded, interests, training)
+        plain = self.embedding.dense(self.other_features, encoded) if self.other_features else None
+        vector = self.request_vector(encoded, interests, plain, training)
         kept = tuple(
             History(encoded[feature.name], entries, self._outcomes(feature, encoded))
             for feature, entries in zip(self.history_features, embedded, strict=True)
             if self.config.target_attention or self.config.history_matches
         )
         tastes = self.tastes.of_requests(encoded) if self.tastes.pairs else vector[:, :0]
-        return QuerySide(vector[:, None, :] if interests is None else interests, vector, kept, tastes)
+        plain = vector[:, :0] if plain is None else plain
+        return QuerySide(vector[:, None, :] if interests is None else interests, vector, plain, kept, tastes)
 
-    def against_past(self, query: QuerySide, items: ItemSide, vector: tf.Tensor, training: bool) -> list[tf.Tensor]:
+    def against_past(self, query: QuerySide, items: ItemSide, training: bool) -> list[tf.Tensor]:
         """What the user's past says about each candidate, [n, k, width] each.
 
         Args:
             query: of [n] requests.
             items: of [n, k] candidates.
-            vector: [n, k, dimension] of the candidates, in the space of the item ids' embeddings.
             training: whether to drop units.
         """
-        found = []
+        found, vector = [], self.own_vector(items)
         for attention, history in zip(self.attention, query.histories, strict=False):
             read, weights = attention(vector, history.entries, history.ids > 0, history.outcomes)
             match = tf.reduce_sum(read * vector, axis=-1, keepdims=True)
@@ -133,23 +166,6 @@ class NeuralRanker(Ranker):
             return tf.cast(ids > 0, tf.float32)
         liked = [encoded[other.name] for other in self.history_features if _of_positives(other)]
         return history_outcomes(ids, tf.concat(liked, axis=1)) if liked else tf.zeros_like(ids, tf.float32)
-
-
-class Heads(tf.keras.layers.Layer):
-    """The two logits, from the last layer of a network.
-
-    Args:
-        seed: of the first weights.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.out = tf.keras.layers.Dense(2, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed))
-
-    def call(self, x: tf.Tensor) -> Logits:
-        """Logits [n, k] of [n, k, width]."""
-        both = self.out(x)
-        return Logits(both[..., 0], both[..., 1])
 
 
 def _of_positives(feature: Feature) -> bool:

@@ -147,7 +147,7 @@ def test_each_option_adds_to_what_the_network_reads(model, option):
     def width(ranker):
         logits(ranker)
         side = ranker.item_side(ITEMS).take(CANDIDATES)
-        found = ranker.against_past(ranker.query_side(REQUESTS), side, side.vector[..., :4], False)
+        found = ranker.against_past(ranker.query_side(REQUESTS), side, False)
         return sum(int(part.shape[-1]) for part in found)
 
     # Two histories: attention gives 4 + 2 + 1 numbers each, matches 2 each; one taste gives 1.
@@ -164,10 +164,19 @@ def test_cross_layers_may_be_full_or_of_low_rank_stacked_or_parallel(structure, 
     kernels = [variable.shape.as_list() for variable in ranker.cross[0].trainable_variables if len(variable.shape) == 2]
     width = kernels[0][0]
     assert kernels == ([[width, width]] if rank is None else [[width, 2], [2, width]])
-    # In parallel the heads read both parts, stacked the deep one alone.
-    heads = ranker.heads.out.kernel.shape[0]
+    # In parallel the finding head reads both parts, stacked the deep one alone.
     linear = 8 + 1 + 1
-    assert heads == linear + (8 if structure == "stacked" else 8 + width)
+    assert ranker.finding.kernel.shape[0] == linear + (8 if structure == "stacked" else 8 + width)
+
+
+@pytest.mark.parametrize("model", NEURAL)
+def test_liking_sends_no_gradient_into_the_items(model):
+    ranker = make(model=model)
+    table = ranker.embedding.tables["item_id"].embeddings if logits(ranker) else None
+    with tf.GradientTape(persistent=True) as tape:
+        found = logits(ranker)
+    assert tape.gradient(found.finding, table) is not None
+    assert tape.gradient(found.liking, table) is None
 
 
 def test_trees_read_no_ids_and_no_padding():
