@@ -16,6 +16,10 @@ from trainer.rankers.interface import ItemSide, Logits, Ranker
 from trainer.rankers.tree_ensemble import TreeEnsemble, read_trees
 from trainer.two_tower import ITEM_KEY
 
+GRID = 2.0**-16
+"""Columns are rounded to multiples of this. The same number computed for one row or for many may differ in its last
+bit; trees would part the two, and answer differently to the same request."""
+
 
 class TreeQuerySide(NamedTuple):
     """What the trees read of a request.
@@ -100,7 +104,7 @@ class BoostedTreesRanker(Ranker):
             parts += [history_matches(items.key, history) for history in query.histories]
         if self.tastes.pairs:
             parts.append(self.tastes.match(query.tastes, items.tastes))
-        return tf.concat(parts, axis=-1)
+        return tf.round(tf.concat(parts, axis=-1) / GRID) * GRID
 
     def logits(self, query: TreeQuerySide, items: ItemSide, training: bool = False) -> Logits:
         """Logits [n, k]."""

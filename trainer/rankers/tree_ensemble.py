@@ -54,19 +54,22 @@ class TreeEnsemble(NamedTuple):
 
     def _goes_left(self, node: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
         absent = tf.math.is_nan(value)
-        missing = tf.gather(self.missing, node)
         number = tf.where(absent, 0.0, value)
-        is_missing = ((missing == NAN_MISSING) & absent) | ((missing == ZERO_MISSING) & (tf.abs(number) <= ZERO))
-        goes_left = tf.where(is_missing, tf.gather(self.default_left, node), number <= tf.gather(self.threshold, node))
-        if len(self.left_categories) == 1:
-            return goes_left
-        width = self.left_categories.shape[1]
-        category = tf.cast(tf.clip_by_value(number, -1.0, float(width)), tf.int32)
-        row = tf.gather(self.categories, node)
-        listed = tf.gather_nd(self.left_categories, tf.stack([row, tf.clip_by_value(category, 0, width - 1)], axis=-1))
-        # A category is cut off towards zero, as LightGBM does; what was below zero before has none.
-        known = ~absent & (number >= 0.0) & (category < width)
-        return tf.where(row > 0, listed & known, goes_left)
+        goes_left = number <= tf.gather(self.threshold, node)
+        # Most models have no missing values or no categories; what they would ask for is then left out of the graph.
+        if (self.missing != NOTHING_MISSING).any():
+            missing = tf.gather(self.missing, node)
+            is_missing = ((missing == NAN_MISSING) & absent) | ((missing == ZERO_MISSING) & (tf.abs(number) <= ZERO))
+            goes_left = tf.where(is_missing, tf.gather(self.default_left, node), goes_left)
+        if len(self.left_categories) > 1:
+            width = self.left_categories.shape[1]
+            row = tf.gather(self.categories, node)
+            category = tf.cast(tf.clip_by_value(number, 0.0, float(width - 1)), tf.int32)
+            listed = tf.gather_nd(self.left_categories, tf.stack([row, category], axis=-1))
+            # What lies between -1 and 0 is cut off to category 0, as LightGBM does.
+            known = ~absent & (number > -1.0) & (number < float(width))
+            goes_left = tf.where(row > 0, listed & known, goes_left)
+        return goes_left
 
 
 def read_trees(model: Mapping[str, Any]) -> TreeEnsemble:
