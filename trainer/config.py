@@ -121,6 +121,8 @@ class RankingConfig(StrictModel):
         selection_queries: validation queries on which epochs and weights are compared.
         boosted_trees: of that model.
         epochs, batch_size, learning_rate, patience, seed: as for retrieval; patience counts validation NDCG@100.
+        liking_epochs: most further epochs of the liking head alone; their patience counts the mean of its AUC and its
+            per-user AUC on the validation impressions.
     """
 
     model: Literal["dcn_v2", "dlrm", "boosted_trees"] = "dcn_v2"
@@ -148,6 +150,7 @@ class RankingConfig(StrictModel):
     selection_queries: int = Field(default=2000, ge=1)
     boosted_trees: BoostedTreesConfig = BoostedTreesConfig()
     epochs: int = Field(default=4, ge=1)
+    liking_epochs: int = Field(default=4, ge=0)
     batch_size: int = Field(default=512, ge=2)
     learning_rate: float = Field(default=0.003, gt=0)
     patience: int = Field(default=2, ge=1)

@@ -16,6 +16,7 @@ def train_epochs(
     epochs: int,
     patience: int,
     metric: str,
+    start: float = -np.inf,
 ) -> float:
     """Trains until the validation metric has not risen for a while, then goes back to the best epoch.
 
@@ -26,11 +27,12 @@ def train_epochs(
         epochs: most epochs.
         patience: epochs without a better metric before training stops.
         metric: its name, for the progress lines.
+        start: the metric before the first epoch, where the model as it stands is worth going back to.
 
     Returns:
         The best value of the metric.
     """
-    best, best_epoch, best_values = -np.inf, 0, [variable.numpy() for variable in variables]
+    best, best_epoch, best_values = start, -1, [variable.numpy() for variable in variables]
     for epoch in range(epochs):
         started = time.perf_counter()
         loss = run_epoch(epoch)

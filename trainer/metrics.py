@@ -62,6 +62,31 @@ def area_under_roc(labels: np.ndarray, scores: np.ndarray) -> float:
     return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+def mean_user_area_under_roc(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> float:
+    """Mean of each user's own area under ROC, over the users with both classes; nan where there is none.
+
+    Args:
+        labels: [n] 0 or 1.
+        scores: [n].
+        users: [n] the user of each row.
+    """
+    _, codes = np.unique(np.asarray(users).astype(str), return_inverse=True)
+    order = np.lexsort((scores, codes))
+    codes, values, positive = codes[order], np.asarray(scores)[order], np.asarray(labels)[order] > 0
+    # Rank within the user; rows of one user with equal scores share the mean of their ranks.
+    new_user = np.concatenate([[True], codes[1:] != codes[:-1]])
+    new_value = new_user | np.concatenate([[True], values[1:] != values[:-1]])
+    ties = np.cumsum(new_value) - 1
+    ranks = np.bincount(ties, np.arange(len(codes)))[ties] / np.bincount(ties)[ties]
+    ranks = ranks - np.flatnonzero(new_user)[codes] + 1.0
+    positives, totals = np.bincount(codes, positive), np.bincount(codes)
+    negatives = totals - positives
+    both = (positives > 0) & (negatives > 0)
+    rank_sums = np.bincount(codes, ranks * positive)
+    areas = (rank_sums - positives * (positives + 1) / 2)[both] / (positives * negatives)[both]
+    return float(areas.mean()) if both.any() else float("nan")
+
+
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean negative log-likelihood in nats; probabilities are kept 1e-7 away from 0 and 1."""
     p = np.clip(np.asarray(probabilities, np.float64), 1e-7, 1 - 1e-7)

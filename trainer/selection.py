@@ -15,7 +15,7 @@ from trainer.config import RankingConfig
 from trainer.engagements import Engagements
 from trainer.examples import ExampleFile
 from trainer.inputs import Preprocessing
-from trainer.metrics import ndcg_at_k
+from trainer.metrics import area_under_roc, mean_user_area_under_roc, ndcg_at_k
 from trainer.rankers.interface import Logits, Ranker
 from trainer.retrieval import VALIDATION_SNAPSHOTS
 from trainer.scoring import Towers
@@ -68,7 +68,7 @@ class Selection:
         towers: the exported retrieval model.
 
     Attributes:
-        impression_labels: [n] outcomes of the validation impressions.
+        impression_labels, impression_users: [n] outcomes and user ids of the validation impressions.
     """
 
     def __init__(
@@ -110,6 +110,16 @@ class Selection:
                 sums[place] += ndcg_at_k(candidate_ranks(scores, part.candidates, part.targets), CUTOFF).sum()
         best = int(sums.argmax())
         return choices[best], float(sums[best] / max(queries, 1))
+
+    def liking_quality(self) -> float:
+        """Of the liking head on the validation impressions: the mean of its AUC and its per-user AUC.
+
+        The one alone would be raised by what tells users apart, the other by forgetting it, which costs calibration.
+        """
+        _, liking, _ = self.impression_logits()
+        overall = area_under_roc(self.impression_labels, liking)
+        within = mean_user_area_under_roc(self.impression_labels, liking, self.impression_users)
+        return overall if np.isnan(within) else (overall + within) / 2
 
     def impression_logits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Finding logits, liking logits and retrieval scores of the validation impressions, [n] each."""
@@ -177,7 +187,7 @@ class Selection:
         features = (*self._network.query_features, *self._network.item_features)
         retrieval_features = (*spec.request_inputs("retrieval"), *spec.inputs("item", "retrieval"))
         shown = validation.with_features((*features, *retrieval_features)).sample(IMPRESSIONS, self._config.seed)
-        self.impression_labels = shown.labels
+        self.impression_labels, self.impression_users = shown.labels, shown.user_ids
         queries = towers.embed_queries(shown.arrays(spec.request_inputs("retrieval")), shown.seconds)
         items = towers.embed_items(shown.arrays(spec.inputs("item", "retrieval")))
         self._impression_retrieval_scores = (queries * items).sum(axis=1)

@@ -50,6 +50,7 @@ def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPath
     return {
         "validation_ndcg_at_100": model.validation_ndcg,
         "validation_auc": model.validation_auc,
+        "validation_user_auc": model.validation_user_auc,
         "liking_weight": model.weights.liking,
         "retrieval_weight": model.weights.retrieval,
         "training_rows": len(train),

@@ -8,6 +8,7 @@ from trainer.metrics import (
     calibration_bins,
     expected_calibration_error,
     log_loss,
+    mean_user_area_under_roc,
     ndcg_at_k,
     ranks_of_targets,
     recall_at_k,
@@ -82,3 +83,12 @@ def test_bootstrap_covers_the_mean_and_is_repeatable():
 
 def test_bootstrap_of_nothing_is_not_a_number():
     assert np.isnan(bootstrap_interval(np.array([]), np.array([]), samples=10).mean)
+
+
+def test_per_user_auc_is_the_mean_over_users_with_both_classes():
+    users = np.array(["a", "b", "a", "b", "a", "c", "b", "b"], object)
+    labels = np.array([1, 0, 0, 1, 0, 1, 0, 1])
+    scores = np.array([2.0, 9.0, 1.0, 5.0, 2.0, 0.0, 5.0, 9.5])
+    # a: the positive at 2 beats 1 and ties with 2: 3/4. b: 5 loses to 9 and ties with 5, 9.5 beats both: 5/8.
+    assert mean_user_area_under_roc(labels, scores, users) == pytest.approx((3 / 4 + (0.5 + 2) / 4) / 2)
+    assert np.isnan(mean_user_area_under_roc(np.ones(3), np.arange(3.0), np.array(["a", "a", "b"])))

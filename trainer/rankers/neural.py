@@ -105,11 +105,15 @@ class NeuralRanker(Ranker):
     def logits(self, query: QuerySide, items: ItemSide, training: bool = False) -> Logits:
         """Logits [n, k]."""
         finding = self.finding(self.finding_layer(query, items, training))[..., 0]
+        return Logits(finding, self.liking_logits(query, items, training))
+
+    def liking_logits(self, query: QuerySide, items: ItemSide, training: bool = False) -> tf.Tensor:
+        """The liking logits [n, k] alone."""
         numbers = items.activity
         if self.tastes.pairs:
             numbers = tf.concat([numbers, self.tastes.match(query.tastes, items.tastes)], axis=-1)
         read = query.histories if self.config.target_attention else ()
-        return Logits(finding, self.liking(query.plain, self.own_vector(items), numbers, read, training=training))
+        return self.liking(query.plain, self.own_vector(items), numbers, read, training=training)
 
     def query_side(self, encoded: Encoded, training: bool = False) -> QuerySide:
         """Request-side work, for [n] encoded requests."""
