@@ -35,7 +35,7 @@ class TargetAttention(tf.keras.layers.Layer):
         self.position = self.add_weight(name="position", shape=(length,), initializer="zeros")
 
     def call(
-        self, candidates: tf.Tensor, entries: tf.Tensor, present: tf.Tensor, outcomes: tf.Tensor
+        self, candidates: tf.Tensor, entries: tf.Tensor, present: tf.Tensor, facts: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Reads each history for each of its candidates.
 
@@ -43,19 +43,18 @@ class TargetAttention(tf.keras.layers.Layer):
             candidates: [n, k, dimension] vectors.
             entries: [n, length, dimension] vectors of the history, newest first.
             present: [n, length] bool, False for padding.
-            outcomes: [n, length] float32, 1 for an entry that the user liked.
+            facts: [n, length, facts] numbers about each entry, such as whether the user liked it.
 
         Returns:
-            [n, k, dimension] weighted sum of the entries, and [n, k, 2] the weight on liked entries and on others;
-            zeros for an empty history.
+            [n, k, dimension] and [n, k, facts], weighted sums of the entries and of the facts; zeros for an empty
+            history.
         """
         keys = self.project(entries)
         logits = tf.matmul(self.project(candidates), keys, transpose_b=True) / float(self.dimension) ** 0.5
         logits = tf.where(present[:, None, :], logits + self.position, ABSENT)
         nothing = tf.zeros_like(logits[..., :1])
         weights = tf.nn.softmax(tf.concat([logits, nothing], axis=-1))[..., :-1]
-        liked = tf.stack([outcomes, 1.0 - outcomes], axis=-1)
-        return tf.matmul(weights, entries), tf.matmul(weights, liked)
+        return tf.matmul(weights, entries), tf.matmul(weights, facts)
 
 
 def history_outcomes(entries: tf.Tensor, positives: tf.Tensor) -> tf.Tensor:

@@ -146,7 +146,8 @@ class NeuralRanker(Ranker):
         """
         found, vector = [], self.own_vector(items)
         for attention, history in zip(self.attention, query.histories, strict=False):
-            read, weights = attention(vector, history.entries, history.ids > 0, history.outcomes)
+            liked = tf.stack([history.outcomes, 1.0 - history.outcomes], axis=-1)
+            read, weights = attention(vector, history.entries, history.ids > 0, liked)
             match = tf.reduce_sum(read * vector, axis=-1, keepdims=True)
             found += [self.dropout(read, training=training), weights, match]
         if self.config.history_matches and self.takes_item_key:

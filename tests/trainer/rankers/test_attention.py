@@ -8,17 +8,18 @@ from trainer.rankers.attention import TargetAttention, history_matches, history_
 @pytest.fixture
 def attention():
     layer = TargetAttention(length=3, dimension=2, seed=0)
-    layer(tf.zeros([1, 1, 2]), tf.zeros([1, 3, 2]), tf.ones([1, 3], tf.bool), tf.zeros([1, 3]))
+    layer(tf.zeros([1, 1, 2]), tf.zeros([1, 3, 2]), tf.ones([1, 3], tf.bool), tf.zeros([1, 3, 1]))
     layer.project.kernel.assign(np.eye(2) * 2**0.25)
     return layer
 
 
-def read(layer, candidates, entries, present, outcomes):
+def read(layer, candidates, entries, present, liked):
+    facts = tf.stack([tf.constant(liked, tf.float32), 1 - tf.constant(liked, tf.float32)], axis=-1)
     found, weights = layer(
         tf.constant(candidates, tf.float32),
         tf.constant(entries, tf.float32),
         tf.constant(present),
-        tf.constant(outcomes, tf.float32),
+        facts,
     )
     return found.numpy(), weights.numpy()
 
