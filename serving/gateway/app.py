@@ -125,6 +125,7 @@ def _record(request_id: str, version: int, received_at: float, query: Query, fou
                 "position": item.position,
                 "score": item.score,
                 "retrieval_score": item.retrieval_score,
+                "source": item.source,
             }
             for item in found.items
         ],

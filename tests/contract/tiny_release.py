@@ -116,7 +116,7 @@ def save_catalogue(folder: Path, window: dict[str, str] | None = None) -> None:
     write_item_table(folder / "items.arrow", SPEC, item_features(), np.array(LIKES), titles, window)
 
 
-def release_parts(folder: Path, policy: RerankConfig | None = None) -> ReleaseParts:
+def release_parts(folder: Path, policy: RerankConfig | None = None, spec: FeatureSpec = SPEC) -> ReleaseParts:
     """The parts that `save_models` and `save_catalogue` wrote."""
     for name in ("schema.pbtxt", "training_statistics.pb"):
         (folder / name).write_bytes(b"")
@@ -128,14 +128,14 @@ def release_parts(folder: Path, policy: RerankConfig | None = None) -> ReleasePa
         item_table=folder / "items.arrow",
         schema=folder / "schema.pbtxt",
         training_statistics=folder / "training_statistics.pb",
-        feature_spec=SPEC,
+        feature_spec=spec,
         rerank_policy=policy or RerankConfig(),
     )
 
 
-def release(store: ReleaseStore, made: Path, policy: RerankConfig | None = None) -> int:
+def release(store: ReleaseStore, made: Path, policy: RerankConfig | None = None, spec: FeatureSpec = SPEC) -> int:
     """Writes a release and makes it stable."""
-    version = store.write(release_parts(made, policy), {"run_id": "test"}, {}, {"blessed": True})
+    version = store.write(release_parts(made, policy, spec), {"run_id": "test"}, {}, {"blessed": True})
     store.move_stable(version, "test", "for a test", {})
     return version
 
