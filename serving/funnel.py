@@ -64,6 +64,7 @@ class ShownItem:
         title: for people to read.
         position: from 1.
         score: what the items are ordered by.
+        probability: of a positive outcome once shown; None in a fallback.
         retrieval_score: None in a fallback.
         source: which candidate source it came from: `two_tower`, `history` or `popular`.
     """
@@ -72,6 +73,7 @@ class ShownItem:
     title: str | None
     position: int
     score: float
+    probability: float | None
     retrieval_score: float | None
     source: str
 
@@ -131,7 +133,7 @@ class Funnel:
             with run.stage("index"):
                 candidates, retrieval_scores, own = self._search(embedding, row, seen)
             with run.stage("ranker"):
-                scores = await self._rank(query, row, candidates, retrieval_scores, run)
+                scores, probabilities = await self._rank(query, row, candidates, retrieval_scores, run)
         except StageError as error:
             return self._popular(query, row, seen, run, str(error))
         with run.stage("rerank"):
@@ -140,7 +142,8 @@ class Funnel:
             kept = rerank(ranked, query.count, self.release.policy, seen, self.release.items.values)
             chosen = order[kept.kept]
             sources = [HISTORY if from_history else TWO_TOWER for from_history in own[chosen]]
-            items = self._shown(candidates[chosen], scores[chosen], retrieval_scores[chosen], sources)
+            models = probabilities[chosen], retrieval_scores[chosen]
+            items = self._shown(candidates[chosen], scores[chosen], models, sources)
             removed = self._removed(ranked, kept.removed)
         return Recommendation(items, self._features(query, row), removed, run.seconds)
 
@@ -179,7 +182,7 @@ class Funnel:
     async def _embed(self, query: Query, row: Mapping[str, Any], run: "_Run") -> np.ndarray:
         inputs = row_to_arrays(self.release.spec.request_inputs("retrieval"), row)
         inputs[REQUEST_TIMESTAMP] = _instant(query)
-        embedding = await self._predict("user_tower", inputs, "embedding", run)
+        embedding = (await self._predict("user_tower", inputs, ("embedding",), run))["embedding"]
         if embedding.shape != (1, self.release.index.dimension) or not np.isfinite(embedding).all():
             raise ValueError(f"expected a finite embedding [1, {self.release.index.dimension}], got {embedding.shape}")
         return embedding
@@ -211,20 +214,24 @@ class Funnel:
 
     async def _rank(
         self, query: Query, row: Mapping[str, Any], candidates: np.ndarray, retrieval_scores: np.ndarray, run: "_Run"
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Score and probability of each candidate, [n] each."""
         if not len(candidates):
-            return np.empty(0, np.float32)
+            return np.empty(0, np.float32), np.empty(0, np.float32)
         inputs = row_to_arrays(self.release.spec.request_inputs("ranking"), row)
         inputs[REQUEST_TIMESTAMP] = _instant(query)
         inputs.update({name: array[candidates] for name, array in self.release.items.ranking_inputs.items()})
         inputs[RETRIEVAL_SCORE] = retrieval_scores
-        scores = await self._predict("ranker", inputs, "score", run)
-        if scores.shape != candidates.shape or not np.isfinite(scores).all():
-            raise ValueError(f"expected {len(candidates)} finite scores, got {scores.shape}")
-        return scores
+        found = await self._predict("ranker", inputs, ("score", "probability"), run)
+        for name, values in found.items():
+            if values.shape != candidates.shape or not np.isfinite(values).all():
+                raise ValueError(f"expected {len(candidates)} finite values of {name}, got {values.shape}")
+        return found["score"], found["probability"]
 
-    async def _predict(self, model: str, inputs: Arrays, output: str, run: "_Run") -> np.ndarray:
-        return await self._client.predict(model, self.release.version, inputs, output, run.remaining())
+    async def _predict(
+        self, model: str, inputs: Arrays, outputs: tuple[str, ...], run: "_Run"
+    ) -> dict[str, np.ndarray]:
+        return await self._client.predict(model, self.release.version, inputs, outputs, run.remaining())
 
     def _popular(self, query: Query, row: dict[str, Any], seen: set[int], run: "_Run", why: str) -> Recommendation:
         items = self.release.items
@@ -240,8 +247,13 @@ class Funnel:
         )
 
     def _shown(
-        self, rows: np.ndarray, scores: np.ndarray, retrieval_scores: np.ndarray | None, sources: list[str]
+        self,
+        rows: np.ndarray,
+        scores: np.ndarray,
+        models: tuple[np.ndarray, np.ndarray] | None,
+        sources: list[str],
     ) -> list[ShownItem]:
+        """Shown items; `models` holds probabilities and retrieval scores, None where no model was asked."""
         items = self.release.items
         return [
             ShownItem(
@@ -249,7 +261,8 @@ class Funnel:
                 title=items.titles[row] if items.titles else None,
                 position=place + 1,
                 score=float(scores[place]),
-                retrieval_score=None if retrieval_scores is None else float(retrieval_scores[place]),
+                probability=None if models is None else float(models[0][place]),
+                retrieval_score=None if models is None else float(models[1][place]),
                 source=sources[place],
             )
             for place, row in enumerate(rows.tolist())

@@ -234,7 +234,10 @@ def test_every_answer_is_recorded_with_what_it_was_made_from(start):
     # Retrieval: 2 * 30 + 4 and 2 * 20 + 3.
     assert [item["retrieval_score"] for item in record["items"]] == [64.0, 43.0]
     assert [item["source"] for item in record["items"]] == ["two_tower", "two_tower"]
-    assert [item["score"] for item in record["items"]] == [item["score"] for item in answer["items"]]
+    for name in ("score", "probability"):
+        assert [item[name] for item in record["items"]] == [item[name] for item in answer["items"]]
+    # The tiny ranker gives half of the score as the probability; item 4 has the bonus of the phone.
+    assert [item["probability"] for item in answer["items"]] == pytest.approx([sigmoid(2) / 2, sigmoid(0) / 2])
     assert list(record["stage_ms"]) == ["online_features", "user_tower", "index", "ranker", "rerank"]
     assert record["fallback"] is None
     assert cold_record["request_id"] == cold["request_id"]
@@ -274,7 +277,7 @@ def test_popular_items_stand_in_while_the_model_server_is_away(start):
     records = gateway.records()
     assert [record["fallback"] for record in records] == ["popular", None]
     assert records[0]["fallback_reason"].startswith("user_tower: ")
-    assert records[0]["items"][0]["retrieval_score"] is None
+    assert records[0]["items"][0]["retrieval_score"] is records[0]["items"][0]["probability"] is None
     assert records[0]["items"][0]["source"] == "popular"
     assert 'recloop_gateway_fallbacks_total{stage="user_tower"} 1.0' in client.get("/metrics").text
 
@@ -310,17 +313,18 @@ def test_popular_items_stand_in_when_the_time_is_up(start):
     assert (response.status_code, response.json()["fallback"]) == (200, "popular")
 
 
-def test_a_ranker_that_gives_no_numbers_is_not_believed(start, monkeypatch):
+@pytest.mark.parametrize("broken", ["score", "probability"])
+def test_a_ranker_that_gives_no_numbers_is_not_believed(start, monkeypatch, broken):
     gateway, client = start()
     predict = gateway.funnel._client.predict
 
-    async def broken(model, version, inputs, output, timeout_seconds):
-        answer = await predict(model, version, inputs, output, timeout_seconds)
-        return answer * np.float32("nan") if model == "ranker" else answer
+    async def break_one(model, version, inputs, outputs, timeout_seconds):
+        answer = await predict(model, version, inputs, outputs, timeout_seconds)
+        return {name: v * np.float32("nan") if name == broken else v for name, v in answer.items()}
 
-    monkeypatch.setattr(gateway.funnel._client, "predict", broken)
+    monkeypatch.setattr(gateway.funnel._client, "predict", break_one)
     assert ask(client).json()["fallback"] == "popular"
-    assert gateway.records()[0]["fallback_reason"].startswith("ranker: expected 4 finite scores")
+    assert gateway.records()[0]["fallback_reason"].startswith(f"ranker: expected 4 finite values of {broken}")
 
 
 def test_metrics_count_requests_by_status_and_time_the_stages(start):

@@ -96,7 +96,7 @@ def save_models(folder: Path, dimension: int = 2, largest_score: float = 1.0) ->
             digits = tf.where(inputs["item_id"] == "", "0", inputs["item_id"])
             logit = tf.strings.to_number(digits) - 3.0 + bonus
             score = largest_score * tf.sigmoid(logit)
-            return {"score": score, "probability": score}
+            return {"score": score, "probability": score / 2.0}
 
     user_tower, item_tower, ranker = UserTower(), ItemTower(), Ranker()
     tf.saved_model.save(user_tower, str(folder / "user_tower"), signatures=user_tower.embed)
