@@ -8,7 +8,7 @@ from kfp import dsl, local
 
 from components.build_features.build_features import FeaturePaths, build_features
 from components.build_features.component import build_features as build_features_component
-from components.build_features.config import SplitConfig
+from components.build_features.config import LeakageConfig, SplitConfig
 from components.validate.statistics import columns_of, read_schema, read_statistics
 from feature_repo.errors import DataError
 from feature_repo.online import OnlineFeatures
@@ -86,10 +86,11 @@ def write_inputs(folder: Path, acts) -> None:
     pq.write_table(pa.table({"item_id": list("abc"), "tags": [["x"], ["x", "y"], ["y"]]}), folder / "items")
 
 
-def run(folder: Path, acts=ACTS, split=None, features=FEATURES) -> dict[str, int]:
+def run(folder: Path, acts=ACTS, split=None, features=FEATURES, leakage=None) -> dict[str, int]:
     write_inputs(folder, acts)
     paths = FeaturePaths(*(folder / name for name in (*INPUTS, *OUTPUTS)))
-    return build_features("tiny", features, split or SplitConfig(), folder / "feature_store", paths)
+    split, leakage = split or SplitConfig(), leakage or LeakageConfig()
+    return build_features("tiny", features, split, leakage, folder / "feature_store", paths)
 
 
 def examples_in(folder: Path) -> list[dict]:
@@ -209,6 +210,22 @@ def test_column_that_is_missing_is_refused(tmp_path):
         run(tmp_path, features=FeatureSpec.model_validate({**SPEC, "user": user}))
 
 
+# Every second act is positive, and `write_inputs` gives every second one a device.
+TOLD_BY_DEVICE = [(f"u{place % 7}", "abc"[place % 3], place, place % 2 == 0) for place in range(600)]
+
+
+def test_feature_that_knows_the_label_is_refused_before_anything_is_learned_or_served(tmp_path):
+    with pytest.raises(DataError, match=r"`device` \(AUC 1.000 by whether it is present, 1.000 in the validation"):
+        run(tmp_path, TOLD_BY_DEVICE)
+    assert (tmp_path / "examples" / "leakage.json").exists()
+    assert not (tmp_path / "training_statistics").exists()
+    assert OnlineFeatures(tmp_path / "feature_store", FEATURES).user("u1").get("events") is None
+
+
+def test_feature_that_knows_the_label_is_taken_when_the_check_is_off(tmp_path):
+    assert run(tmp_path, TOLD_BY_DEVICE, leakage=LeakageConfig(check=False))["train"] == 480
+
+
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def provide(
     folder: str,
@@ -235,7 +252,8 @@ def test_component_runs_under_kfp(built, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     write_inputs(tmp_path / "raw", ACTS)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "artifacts"))
-    project = json.dumps({"name": "tiny", "features": SPEC, "split": SplitConfig().model_dump()})
+    sections = {"split": SplitConfig().model_dump(), "leakage": LeakageConfig().model_dump()}
+    project = json.dumps({"name": "tiny", "features": SPEC, **sections})
     task = features_pipeline(
         folder=str(tmp_path / "raw"), config=project, feature_store=str(tmp_path / "feature_store")
     )
