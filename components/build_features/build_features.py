@@ -29,6 +29,9 @@ from feature_repo.tables import SPLITS, data_window
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+LOGGED = ("request_id", "user_id", "item_id", "timestamp", "label", "position", "propensity")
+"""Columns of an example that are no features."""
+
 
 @dataclass(frozen=True)
 class FeaturePaths:
@@ -117,11 +120,11 @@ def describe_examples(features: FeatureSpec, paths: FeaturePaths) -> None:
 
 
 def _join(features: FeatureSpec, store: "FeatureStore", impressions: pa.Table) -> pa.Table:
-    """request_id, user_id, item_id, timestamp, label, then the features as of each row's timestamp."""
+    """What was logged of each impression, then the features as of its timestamp."""
     joined = point_in_time_join(store, features, impressions)
     if joined.num_rows != impressions.num_rows:
         raise RuntimeError(f"the point-in-time join returned {joined.num_rows} rows for {impressions.num_rows}")
-    example = impressions.select(["request_id", "user_id", "item_id", "timestamp", "label"])
+    example = impressions.select([*LOGGED])
     for side in ENTITY_KEYS:
         for feature in history(features.stored(side)):
             arrow_type = ARROW_TYPES[feature.kind]

@@ -75,6 +75,8 @@ def write_inputs(folder: Path, acts) -> None:
             "item_id": item,
             "timestamp": hour * HOUR,
             "label": int(positive),
+            "position": place,
+            "propensity": [0.25, None][place % 2],
             "device": ["phone", None][place % 2],
         }
         for place, (user, item, hour, positive) in enumerate(acts)
@@ -114,7 +116,7 @@ def test_examples_have_the_columns_that_trainers_read(built):
     table = pq.read_table(built[0] / "examples" / "train.parquet")
     features = ["city", "events", "likes_1d", "rate", "last_at", "recent", "taste", "tags", "item_events", "item_rate"]
     assert table.column_names == [
-        *("request_id", "user_id", "item_id", "timestamp", "label"),
+        *("request_id", "user_id", "item_id", "timestamp", "label", "position", "propensity"),
         *features,
         *("hour", "device"),
     ]
@@ -138,6 +140,11 @@ def test_examples_hold_what_was_known_at_their_instants(built):
     assert later["item_rate"] == pytest.approx((2 + 10 * 0.5) / (3 + 10))
     assert (later["hour"], later["device"], later["city"], later["tags"]) == ("6", "phone", "Ulm", ["x"])
     assert (rows["r5"]["city"], rows["r5"]["device"]) == (None, None)
+
+
+def test_examples_keep_where_an_item_stood_and_how_likely_it_was(built):
+    rows = {row["request_id"]: (row["position"], row["propensity"]) for row in examples_in(built[0] / "examples")}
+    assert (rows["r2"], rows["r3"]) == ((2, 0.25), (3, None))
 
 
 def test_no_row_sees_its_own_event_or_a_later_one(built):

@@ -87,6 +87,29 @@ def test_the_funnel_ranks_as_the_gateway_would_one_request_after_the_other(folde
         assert outcome.top_items[query].tolist() == answer + [-1] * (10 - len(answer))
 
 
+def test_pools_hold_the_best_of_every_moment(folder):
+    item_features, catalogue, _, moments = window(folder)
+    targets = moments.queries()
+    models = FunnelModels(SPEC, *(folder / name for name in ("user_tower", "item_tower", "ranker")))
+    outcome = run_funnel(models, moments, targets, item_features, catalogue, 3, 86_400, pool=2)
+    assert outcome.pools.items.shape == (len(moments.users), 2)
+    for query, moment in enumerate(targets[0]):
+        assert outcome.pools.items[moment].tolist() == outcome.top_items[query][:2].tolist()
+    # Moments that ask for nothing have a pool too.
+    assert (outcome.pools.items[:, 0] >= 0).all()
+    full = outcome.pools.items[:, 1] >= 0
+    assert (outcome.pools.scores[full, 0] >= outcome.pools.scores[full, 1]).all()
+    assert ((outcome.pools.probabilities[full] > 0) & (outcome.pools.probabilities[full] < 1)).all()
+    # A moment of one impression: the item in its pool, if it was the one shown, has the impression's probability.
+    first = np.cumsum([0, *(len(shown) for shown in moments.impressions)])
+    same = [m for m, shown in enumerate(moments.impressions) if shown[0] == outcome.pools.items[m, 0]]
+    assert same
+    for moment in same:
+        assert outcome.pools.probabilities[moment, 0] == pytest.approx(outcome.probabilities[first[moment]], abs=1e-6)
+    without = run_funnel(models, moments, targets, item_features, catalogue, 3, 86_400)
+    assert without.pools is None
+
+
 def test_impressions_get_the_probability_and_not_the_score(folder):
     item_features, catalogue, _, moments = window(folder)
     models = FunnelModels(SPEC, *(folder / name for name in ("user_tower", "item_tower", "ranker")))
