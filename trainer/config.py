@@ -27,6 +27,7 @@ class RetrievalConfig(StrictModel):
         temperature: divides the logits.
         patience: epochs without a better validation recall (at rank 100, or a tenth of a small catalogue) before
             training stops.
+        validation_queries: validation positives on which epochs are compared; a sample where there are more.
         seed: of weights and shuffling.
     """
 
@@ -42,6 +43,7 @@ class RetrievalConfig(StrictModel):
     learning_rate: float = Field(default=0.005, gt=0)
     temperature: float = Field(default=1.0, gt=0)
     patience: int = Field(default=2, ge=1)
+    validation_queries: int = Field(default=20_000, ge=1)
     seed: int = 1
 
 

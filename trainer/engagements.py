@@ -1,12 +1,17 @@
 """What each user had engaged with before an instant."""
 
-import numpy as np
+from collections.abc import Iterable
+from pathlib import Path
 
-NEVER = np.iinfo(np.int64).max
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from trainer.disk_arrays import DiskArrays, connect, search_within, stream
 
 
 class Engagements:
-    """First engagement of each user with each item.
+    """First engagement of each user with each item; on disk, in two orders.
 
     Args:
         user_ids: [n] of the events.
@@ -15,22 +20,52 @@ class Engagements:
     """
 
     def __init__(self, user_ids: np.ndarray, item_codes: np.ndarray, instants: np.ndarray) -> None:
-        known = item_codes >= 0
-        self._users, users = np.unique(user_ids[known].astype(object), return_inverse=True)
-        items, times = item_codes[known], instants[known]
-        self._span = int(items.max(initial=0)) + 1
-        pairs = users * self._span + items
-        order = np.lexsort((times, pairs))
-        self._pairs, first = np.unique(pairs[order], return_index=True)
-        self._first = times[order][first]
-        # Instants are replaced by their rank, so that (user, instant) fits one sortable integer.
-        self._times = np.unique(self._first)
-        owners = self._pairs // self._span
-        places = owners * (len(self._times) + 1) + np.searchsorted(self._times, self._first)
-        by_time = np.argsort(places, kind="stable")
-        self._places = places[by_time]
-        self._items = (self._pairs % self._span)[by_time]
-        self._starts = np.searchsorted(owners, np.arange(len(self._users) + 1))
+        rows = pa.table(
+            {
+                "user_id": pa.array(user_ids, pa.string()),
+                "item": pa.array(item_codes, pa.int64()),
+                "instant": pa.array(instants, pa.int64()),
+            }
+        )
+        self._build({"given": rows}, "SELECT * FROM given WHERE item >= 0")
+
+    @classmethod
+    def read(cls, paths: Iterable[Path], item_ids: np.ndarray) -> "Engagements":
+        """Those of the rows of Parquet files with `user_id`, `item_id` and `timestamp`.
+
+        Args:
+            paths: of the files; read in bounded memory.
+            item_ids: [m] the catalogue's, in the order of codes; other items are left out.
+        """
+        made = cls.__new__(cls)
+        catalogue = pa.table({"item_id": pa.array(item_ids, pa.string()), "item": pa.array(range(len(item_ids)))})
+        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+        query = f"""
+            SELECT user_id, item, epoch_us(timestamp) AS instant
+            FROM read_parquet([{files}]) JOIN catalogue USING (item_id)
+        """
+        made._build({"catalogue": catalogue}, query)
+        return made
+
+    def _build(self, tables: dict[str, pa.Table], rows: str) -> None:
+        self._arrays = DiskArrays()
+        with connect(tables, self._arrays.folder) as connection:
+            connection.execute(f"""
+                CREATE TEMP TABLE firsts AS
+                SELECT user_id, item, min(instant) AS first FROM ({rows}) GROUP BY user_id, item
+            """)
+            counts = connection.execute(
+                "SELECT user_id, count(*) AS items FROM firsts GROUP BY user_id ORDER BY user_id"
+            ).fetch_arrow_table()
+            self._users = counts.column("user_id").to_numpy().astype(object)
+            self._starts = np.concatenate([[0], np.cumsum(counts.column("items").to_numpy())]).astype(np.int64)
+            self._items_by_item, self._firsts_by_item = self._in_order(connection, "item", "by_item")
+            self._items_by_time, self._firsts_by_time = self._in_order(connection, "first, item", "by_time")
+
+    def _in_order(self, connection: duckdb.DuckDBPyConnection, order: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+        query = f"SELECT item AS item_{name}, first AS first_{name} FROM firsts ORDER BY user_id, {order}"
+        arrays = self._arrays.write(stream(connection, query), {f"item_{name}": np.int32, f"first_{name}": np.int64})
+        return arrays[f"item_{name}"], arrays[f"first_{name}"]
 
     def before(self, user_ids: np.ndarray, instants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Items engaged with strictly before each query.
@@ -42,14 +77,11 @@ class Engagements:
         Returns:
             Two arrays [pairs]: the query's place and the item's code.
         """
-        users = self._codes(user_ids)
-        known = np.maximum(users, 0)
-        limits = known * (len(self._times) + 1) + np.searchsorted(self._times, instants, side="left")
-        starts = self._starts[known] if len(self._users) else np.zeros(len(users), np.int64)
-        counts = np.where(users >= 0, np.searchsorted(self._places, limits, side="left") - starts, 0)
-        rows = np.repeat(np.arange(len(users)), counts)
+        starts, ends = self._stretches(user_ids)
+        counts = search_within(self._firsts_by_time, starts, ends, instants) - starts
+        rows = np.repeat(np.arange(len(counts)), counts)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return rows, self._items[np.repeat(starts, counts) + within]
+        return rows, self._items_by_time[np.repeat(starts, counts) + within].astype(np.int64)
 
     def includes(self, user_ids: np.ndarray, item_codes: np.ndarray, instants: np.ndarray) -> np.ndarray:
         """Whether each user had engaged with each item by an instant, the instant included.
@@ -62,17 +94,20 @@ class Engagements:
         Returns:
             bool of the shape of `item_codes`.
         """
-        shape = (-1,) + (1,) * (item_codes.ndim - 1)
-        users = self._codes(user_ids).reshape(shape)
-        wanted = np.where(item_codes < self._span, users * self._span + item_codes, -1)
-        if not len(self._pairs):
+        if not len(self._items_by_item):
             return np.zeros(item_codes.shape, bool)
-        places = np.minimum(np.searchsorted(self._pairs, wanted), len(self._pairs) - 1)
-        first = np.where((self._pairs[places] == wanted) & (users >= 0), self._first[places], NEVER)
-        return first <= instants.reshape(shape)
+        each = item_codes.size // max(len(user_ids), 1)
+        starts, ends = (np.repeat(bound, each) for bound in self._stretches(user_ids))
+        wanted = item_codes.ravel()
+        places = search_within(self._items_by_item, starts, ends, wanted)
+        held = np.where(places < ends, places, 0)
+        found = (places < ends) & (self._items_by_item[held] == wanted)
+        return (found & (self._firsts_by_item[held] <= np.repeat(instants, each))).reshape(item_codes.shape)
 
-    def _codes(self, user_ids: np.ndarray) -> np.ndarray:
+    def _stretches(self, user_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[n] bounds of each user's rows; empty for a user without any."""
         if not len(self._users):
-            return np.full(len(user_ids), -1, np.int64)
+            return np.zeros(len(user_ids), np.int64), np.zeros(len(user_ids), np.int64)
         places = np.minimum(np.searchsorted(self._users, user_ids), len(self._users) - 1)
-        return np.where(self._users[places] == user_ids, places, -1)
+        known = self._users[places] == user_ids
+        return np.where(known, self._starts[places], 0), np.where(known, self._starts[places + 1], 0)

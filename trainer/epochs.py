@@ -47,7 +47,7 @@ def train_epochs(
 
 
 def time_ordered_batches(
-    rows: int, batch_size: int, shuffle_batches: int, generator: np.random.Generator
+    rows: int, batch_size: int, shuffle_batches: int | None, generator: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Batches whose rows are of about the same time.
 
@@ -56,13 +56,14 @@ def time_ordered_batches(
     Args:
         rows: how many there are, ordered by time.
         batch_size: of every batch; the rest of the rows are left out, unless there is no whole batch.
-        shuffle_batches: length of a stretch, in batches.
+        shuffle_batches: length of a stretch, in batches; None for one stretch of all rows.
         generator: of the shuffling.
 
     Yields:
         [batch_size] int32 row numbers.
     """
-    stretches = np.array_split(np.arange(rows, dtype=np.int32), max(rows // (batch_size * shuffle_batches), 1))
+    number = 1 if shuffle_batches is None else max(rows // (batch_size * shuffle_batches), 1)
+    stretches = np.array_split(np.arange(rows, dtype=np.int32), number)
     order = np.concatenate([generator.permutation(stretches[place]) for place in generator.permutation(len(stretches))])
     for start in range(0, max(rows - batch_size + 1, 1), batch_size):
         yield order[start : start + batch_size]

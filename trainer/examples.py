@@ -1,6 +1,6 @@
 """Training rows as arrays."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 from feature_repo.columns import Arrays, to_arrays
 from feature_repo.errors import DataError
 from feature_repo.spec import Feature
+
+KEYS = ("user_id", "item_id", "timestamp", "label")
+"""Columns of every row beside its features."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,67 @@ class Examples:
     def take(self, rows: np.ndarray) -> "Examples":
         """The examples at the given places (indices or a mask)."""
         places = np.flatnonzero(rows) if rows.dtype == bool else rows
-        return from_table(self.table.take(pa.array(places)))
+        return from_table(self.table.take(pa.array(places, pa.int64())))
+
+
+class ExampleFile:
+    """One split on disk, read a part (a row group of the file) at a time, so that memory does not grow with its rows.
+
+    Args:
+        path: a Parquet file with the layout of `examples/*.parquet`, ordered by time.
+        features: those that are read; the keys of a row always are.
+    """
+
+    def __init__(self, path: str | Path, features: Iterable[Feature] = ()) -> None:
+        self.path = Path(path)
+        with pq.ParquetFile(self.path) as file:
+            self.rows: int = file.metadata.num_rows
+            self.parts: int = file.metadata.num_row_groups
+        self._columns = [*KEYS, *dict.fromkeys(f.name for f in features if f.name not in KEYS)]
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def with_features(self, features: Iterable[Feature]) -> "ExampleFile":
+        """The same rows with other features read."""
+        return ExampleFile(self.path, features)
+
+    def count_positives(self) -> int:
+        """Rows with a positive outcome."""
+        return sum(int((part.labels > 0).sum()) for part in self.with_features(()).each())
+
+    def part(self, number: int) -> Examples:
+        """The rows of one part, in the order of time."""
+        with pq.ParquetFile(self.path) as file:
+            return from_table(file.read_row_group(number, columns=self._columns))
+
+    def each(self) -> Iterator[Examples]:
+        """All parts, one after another."""
+        for number in range(self.parts):
+            yield self.part(number)
+
+    def sample(self, most: int, seed: int, wanted: Callable[[Examples], np.ndarray] | None = None) -> Examples:
+        """At most so many of the rows, each as likely as the other, in the order of time.
+
+        Args:
+            most: rows to keep; all of them where there are no more.
+            seed: of the draw.
+            wanted: which rows may be drawn, [n] bool, from their keys alone; all where absent.
+        """
+        keys = self.with_features(())
+        places = [np.flatnonzero(wanted(part)) if wanted is not None else np.arange(len(part)) for part in keys.each()]
+        counts = np.array([len(found) for found in places], np.int64)
+        total = int(counts.sum())
+        drawn = np.arange(total)
+        if total > most:
+            drawn = np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
+        owners = np.repeat(np.arange(self.parts), counts)[drawn]
+        chosen = np.concatenate([np.empty(0, np.int64), *places])[drawn]
+        tables = [self.part(number).take(chosen[owners == number]).table for number in np.unique(owners)]
+        return from_table(pa.concat_tables(tables) if tables else self._empty())
+
+    def _empty(self) -> pa.Table:
+        return pq.read_schema(self.path).empty_table().select(self._columns)
 
 
 def from_table(table: pa.Table) -> Examples:
@@ -60,24 +123,31 @@ def from_table(table: pa.Table) -> Examples:
     )
 
 
-def read_examples(folder: str | Path, split: str) -> Examples:
-    """Examples of one split, ordered by time.
+def open_examples(folder: str | Path, split: str) -> ExampleFile:
+    """The rows of one split.
 
     Args:
         folder: with `train.parquet`, `validation.parquet` and `test.parquet`.
         split: which of them.
 
     Raises:
-        DataError: if there is no positive row, from which nothing can be learned or measured.
+        DataError: if there is no positive row, from which nothing can be learned or measured, or the rows are not
+            ordered by time, on which batches rely.
     """
-    path = Path(folder) / f"{split}.parquet"
-    examples = from_table(pq.read_table(path).sort_by("timestamp"))
-    if not examples.labels.any():
+    file = ExampleFile(Path(folder) / f"{split}.parquet")
+    last = np.iinfo(np.int64).min
+    for part in file.each():
+        if len(part) and (part.instants[0] < last or (np.diff(part.instants) < 0).any()):
+            raise DataError(
+                f"the {split} split must be ordered by time. Received: {file.path.name} that is not; sort it"
+            )
+        last = int(part.instants[-1]) if len(part) else last
+    if not file.count_positives():
         raise DataError(
-            f"the {split} split has no positive row. Received {len(examples)} rows: "
+            f"the {split} split has no positive row. Received {len(file)} rows: "
             "check the rule for positives (ingest.positive) and the shares in `split`"
         )
-    return examples
+    return file
 
 
 def string_array(column: pa.ChunkedArray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,13 +15,13 @@ from trainer.catalogue import Catalogue
 from trainer.config import RetrievalConfig
 from trainer.embeddings import apply_gradients
 from trainer.engagements import Engagements
-from trainer.epochs import time_ordered_batches, train_epochs
-from trainer.examples import Examples
+from trainer.epochs import train_epochs
+from trainer.examples import ExampleFile, Examples
+from trainer.feed import Feed, Nested, count_items, learn_preprocessing
 from trainer.inputs import Preprocessing
 from trainer.losses import in_batch_logits, in_batch_softmax, mask_history
 from trainer.metrics import recall_at_k
 from trainer.two_tower import ITEM_KEY, TwoTower
-from trainer.vocabularies import catalogue_probability, learn_moments, learn_vocabularies
 
 VALIDATION_SNAPSHOTS = 8
 """How often items are re-embedded within the validation window."""
@@ -46,7 +47,7 @@ class RetrievalModel:
 
 
 def train_two_tower(
-    spec: FeatureSpec, config: RetrievalConfig, train: Examples, validation: Examples, catalogue: Catalogue
+    spec: FeatureSpec, config: RetrievalConfig, train: ExampleFile, validation: ExampleFile, catalogue: Catalogue
 ) -> RetrievalModel:
     """Trains the towers on the positives among the training rows.
 
@@ -61,31 +62,29 @@ def train_two_tower(
         DataError: if too few rows are positive for one batch to hold a negative.
     """
     tf.keras.utils.set_random_seed(config.seed)
-    positives = train if config.positives == "any" else train.take(train.labels > 0)
-    if len(positives) < 2:
+    counts = count_items(train, catalogue, positives_only=config.positives == "positive")
+    if counts.sum() < 2:
         raise DataError(
-            f"retrieval needs at least 2 positive training rows. Received: {len(positives)}. Give it more data, "
+            f"retrieval needs at least 2 positive training rows. Received: {counts.sum()}. Give it more data, "
             "or set retrieval.positives to `any`"
         )
     query_features, item_features = spec.request_inputs("retrieval"), spec.inputs("item", "retrieval")
-    features = (*query_features, *item_features)
-    rows = train.arrays(features)
-    preprocessing = Preprocessing(
-        features, learn_vocabularies(features, rows), learn_moments(features, rows, train.seconds)
-    )
+    preprocessing = learn_preprocessing(spec, "retrieval", train)
     network = TwoTower(query_features, item_features, preprocessing.sizes, config)
-    encoded = preprocessing.encode(positives.arrays(features), positives.seconds)
-    step = _make_step(network, config, encoded, positives.item_ids)
+    feed = Feed(
+        train.with_features((*query_features, *catalogue.dynamic_among(item_features))),
+        lambda part, _: prepare_positives(part, config, preprocessing, catalogue, network, counts),
+    )
+    step = _make_step(network, config, preprocessing, catalogue)
     generator = np.random.default_rng(config.seed)
+    batch_size = min(config.batch_size, int(counts.sum()))
 
     def run_epoch(_: int) -> float:
-        batch_size = min(config.batch_size, len(positives))
-        batches = time_ordered_batches(len(positives), batch_size, config.shuffle_batches, generator)
-        return float(np.mean([step(tf.constant(batch)) for batch in batches]))
+        return float(np.mean([step(batch) for batch in feed.batches(batch_size, config.shuffle_batches, generator)]))
 
-    validate = _make_validation(preprocessing, network, train, validation, catalogue)
+    validate = _make_validation(config, preprocessing, network, train, validation, catalogue)
     # Building the layers needs one pass; only then do the variables exist.
-    step(tf.range(min(config.batch_size, len(positives))))
+    step(next(feed.batches(batch_size, config.shuffle_batches, np.random.default_rng(config.seed))))
     variables = network.trainable_variables
     recall = train_epochs(
         run_epoch, validate, variables, config.epochs, config.patience, f"recall@{validation_cutoff(catalogue)}"
@@ -98,27 +97,59 @@ def validation_cutoff(catalogue: Catalogue) -> int:
     return max(1, min(LARGEST_CUTOFF, len(catalogue) // 10))
 
 
+def prepare_positives(
+    part: Examples,
+    config: RetrievalConfig,
+    preprocessing: Preprocessing,
+    catalogue: Catalogue,
+    network: TwoTower,
+    counts: np.ndarray,
+) -> dict[str, Any]:
+    """What a training step takes of some rows.
+
+    Args:
+        part: rows of the training split.
+        config: section `retrieval`.
+        preprocessing, network: of the model.
+        catalogue: of m items; rows of other items are left out.
+        counts: [m] training rows of each item.
+
+    Returns:
+        For the p rows that count: `query`, the encoded query features [p, ...]; `items`, the encoded dynamic item
+        features [p, ...]; `codes` [p] int32 of the items; `probability` [p] float32, the share of the training rows
+        that have this item.
+    """
+    codes = catalogue.codes(part.item_ids)
+    wanted = (codes >= 0) & ((part.labels > 0) | (config.positives == "any"))
+    rows, codes = part.take(wanted), codes[wanted]
+    return {
+        "query": preprocessing.encode(rows.arrays(network.query_features), rows.seconds),
+        "items": preprocessing.encode(rows.arrays(catalogue.dynamic_among(network.item_features)), rows.seconds),
+        "codes": codes.astype(np.int32),
+        "probability": (counts[codes] / counts.sum()).astype(np.float32),
+    }
+
+
 def _make_step(
-    network: TwoTower, config: RetrievalConfig, encoded: Arrays, item_ids: np.ndarray
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    data = {name: tf.constant(values) for name, values in encoded.items()}
-    items, probability = catalogue_probability(item_ids)
-    # Codes of the ids themselves: items outside the vocabulary share an index, yet are no accidental hits.
-    places = np.searchsorted(items, item_ids.astype(str))
-    codes, probabilities = tf.constant(places, tf.int32), tf.constant(probability[places], tf.float32)
+    network: TwoTower, config: RetrievalConfig, preprocessing: Preprocessing, catalogue: Catalogue
+) -> Callable[[Nested], tf.Tensor]:
+    encoded = preprocessing.encode(catalogue.attribute_arrays)
+    attributes = {name: tf.constant(values) for name, values in encoded.items()}
     optimizer = tf.keras.optimizers.legacy.Adam(config.learning_rate)
 
     # Autograph finds nothing to convert here, and looking for it in Keras would take ten seconds.
-    @tf.function(autograph=False)
-    def step(batch: tf.Tensor) -> tf.Tensor:
-        rows = {name: tf.gather(values, batch) for name, values in data.items()}
+    @tf.function(autograph=False, reduce_retracing=True)
+    def step(batch: Nested) -> tf.Tensor:
+        query, codes = batch["query"], batch["codes"]
+        items = {name: tf.gather(values, codes) for name, values in attributes.items()} | batch["items"]
         with tf.GradientTape() as tape:
-            queries = network.embed_query(rows, training=True)
-            share, code = tf.gather(probabilities, batch), tf.gather(codes, batch)
-            logits = in_batch_logits(queries, network.embed_item(rows), share, code, config.temperature)
+            queries = network.embed_query(query, training=True)
+            logits = in_batch_logits(
+                queries, network.embed_item(items), batch["probability"], codes, config.temperature
+            )
             if network.takes_item_key:
                 for feature in network.history_features:
-                    logits = mask_history(logits, rows[ITEM_KEY], rows[feature.name])
+                    logits = mask_history(logits, items[ITEM_KEY], query[feature.name])
             loss = in_batch_softmax(logits)
         apply_gradients(optimizer, tape, loss, network.trainable_variables)
         return loss
@@ -127,18 +158,21 @@ def _make_step(
 
 
 def _make_validation(
-    preprocessing: Preprocessing, network: TwoTower, train: Examples, validation: Examples, catalogue: Catalogue
+    config: RetrievalConfig,
+    preprocessing: Preprocessing,
+    network: TwoTower,
+    train: ExampleFile,
+    validation: ExampleFile,
+    catalogue: Catalogue,
 ) -> Callable[[], float]:
-    wanted = validation.take((validation.labels > 0) & (catalogue.codes(validation.item_ids) >= 0))
+    wanted = validation.with_features(network.query_features).sample(
+        config.validation_queries, config.seed, lambda part: (part.labels > 0) & (catalogue.codes(part.item_ids) >= 0)
+    )
     encoded = preprocessing.encode(wanted.arrays(network.query_features), wanted.seconds)
     data = {name: tf.constant(values) for name, values in encoded.items()}
     targets = catalogue.codes(wanted.item_ids)
     cutoff = validation_cutoff(catalogue)
-    engagements = Engagements(
-        np.concatenate([train.user_ids, validation.user_ids]),
-        catalogue.codes(np.concatenate([train.item_ids, validation.item_ids])),
-        np.concatenate([train.instants, validation.instants]),
-    )
+    engagements = Engagements.read((train.path, validation.path), catalogue.item_ids)
     span = (int(wanted.instants.max() - wanted.instants.min()) + 1) / 1_000_000 if len(wanted) else 1.0
 
     @tf.function(autograph=False)

@@ -14,7 +14,7 @@ from trainer.catalogue import Catalogue
 from trainer.config import RankingConfig
 from trainer.dcn import DeepCrossRanker, ItemSide, Logits
 from trainer.engagements import Engagements
-from trainer.examples import Examples
+from trainer.examples import ExampleFile
 from trainer.inputs import Preprocessing
 from trainer.metrics import ndcg_at_k
 from trainer.retrieval import VALIDATION_SNAPSHOTS
@@ -29,6 +29,9 @@ thousand queries NDCG@10 differs more by chance than from one epoch to the next.
 
 REQUESTS_AT_ONCE = 128
 """Requests whose candidates are scored together."""
+
+IMPRESSIONS = 100_000
+"""Validation impressions on which scores are calibrated; a sample where there are more."""
 
 
 class Weights(NamedTuple):
@@ -63,6 +66,9 @@ class Selection:
         train, validation: their rows.
         catalogue: items with the features that ranking or retrieval takes.
         towers: the exported retrieval model.
+
+    Attributes:
+        impression_labels: [n] outcomes of the validation impressions.
     """
 
     def __init__(
@@ -71,8 +77,8 @@ class Selection:
         config: RankingConfig,
         preprocessing: Preprocessing,
         network: DeepCrossRanker,
-        train: Examples,
-        validation: Examples,
+        train: ExampleFile,
+        validation: ExampleFile,
         catalogue: Catalogue,
         towers: Towers,
     ) -> None:
@@ -126,22 +132,20 @@ class Selection:
         self,
         spec: FeatureSpec,
         preprocessing: Preprocessing,
-        train: Examples,
-        validation: Examples,
+        train: ExampleFile,
+        validation: ExampleFile,
         catalogue: Catalogue,
         towers: Towers,
     ) -> None:
-        places = np.flatnonzero((validation.labels > 0) & (catalogue.codes(validation.item_ids) >= 0))
-        generator = np.random.default_rng(self._config.seed)
-        wanted = min(self._config.selection_queries, len(places))
-        chosen = validation.take(np.sort(generator.choice(places, wanted, replace=False)))
+        request_features = dict.fromkeys((*spec.request_inputs("retrieval"), *spec.request_inputs("ranking")))
+        chosen = validation.with_features(request_features).sample(
+            self._config.selection_queries,
+            self._config.seed,
+            lambda part: (part.labels > 0) & (catalogue.codes(part.item_ids) >= 0),
+        )
         vectors = towers.embed_queries(chosen.arrays(spec.request_inputs("retrieval")), chosen.seconds)
         targets = catalogue.codes(chosen.item_ids)
-        engagements = Engagements(
-            np.concatenate([train.user_ids, validation.user_ids]),
-            catalogue.codes(np.concatenate([train.item_ids, validation.item_ids])),
-            np.concatenate([train.instants, validation.instants]),
-        )
+        engagements = Engagements.read((train.path, validation.path), catalogue.item_ids)
         requests = preprocessing.encode(chosen.arrays(spec.request_inputs("ranking")), chosen.seconds)
         span = (int(np.ptp(chosen.instants)) + 1) / 1_000_000 if len(chosen) else 1.0
         found = retrieve(
@@ -170,13 +174,16 @@ class Selection:
                 )
 
     def _collect_impressions(
-        self, spec: FeatureSpec, preprocessing: Preprocessing, validation: Examples, towers: Towers
+        self, spec: FeatureSpec, preprocessing: Preprocessing, validation: ExampleFile, towers: Towers
     ) -> None:
-        queries = towers.embed_queries(validation.arrays(spec.request_inputs("retrieval")), validation.seconds)
-        items = towers.embed_items(validation.arrays(spec.inputs("item", "retrieval")))
-        self._impression_retrieval_scores = (queries * items).sum(axis=1)
         features = (*self._network.query_features, *self._network.item_features)
-        encoded = _tensors(preprocessing.encode(validation.arrays(features), validation.seconds))
+        retrieval_features = (*spec.request_inputs("retrieval"), *spec.inputs("item", "retrieval"))
+        shown = validation.with_features((*features, *retrieval_features)).sample(IMPRESSIONS, self._config.seed)
+        self.impression_labels = shown.labels
+        queries = towers.embed_queries(shown.arrays(spec.request_inputs("retrieval")), shown.seconds)
+        items = towers.embed_items(shown.arrays(spec.inputs("item", "retrieval")))
+        self._impression_retrieval_scores = (queries * items).sum(axis=1)
+        encoded = _tensors(preprocessing.encode(shown.arrays(features), shown.seconds))
         self._impression_requests = {f.name: encoded[f.name] for f in self._network.query_features}
         self._impression_items = {f.name: encoded[f.name] for f in self._network.item_features}
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LOGGED = ("request_id", "user_id", "item_id", "timestamp", "label", "position", "propensity")
 """Columns of an example that are no features."""
 
+PART_ROWS = 65_536
+"""Rows of a row group of the examples: training reads one at a time."""
+
 
 @dataclass(frozen=True)
 class FeaturePaths:
@@ -94,7 +97,7 @@ def build_features(
     for name, part in parts.items():
         windows[name] = examples.slice(start, part.num_rows)
         with whole_file(paths.examples / f"{name}.parquet") as partial:
-            pq.write_table(windows[name], partial)
+            pq.write_table(windows[name], partial, row_group_size=PART_ROWS)
         start += part.num_rows
         rows[name] = part.num_rows
     report_progress(", ".join(f"{rows[name]:,} {name}" for name in SPLITS) + " rows, each as of its instant")

@@ -95,49 +95,55 @@ def measure_leakage(features: FeatureSpec, rows: pa.Table, config: LeakageConfig
         rows: examples, with every feature as a column.
         config: section `leakage`.
     """
-    rows = rows.sort_by("timestamp").combine_chunks()
     labels = rows.column("label").to_numpy().astype(np.int8)
     instants = pc.cast(rows.column("timestamp"), pa.int64()).to_numpy()
-    ids = {key: rows.column(key).combine_chunks() for key in ENTITY_KEYS.values()}
-    codes = {key: column.dictionary_encode().indices.to_numpy() for key, column in ids.items()}
-    met_first = np.zeros(len(labels), bool)
+    codes = {key: _codes(rows.column(key)) for key in ENTITY_KEYS.values()}
+    in_time = np.argsort(instants, kind="stable")
     pairs = codes["user_id"].astype(np.int64) * (len(labels) + 1) + codes["item_id"]
-    met_first[np.unique(pairs, return_index=True)[1]] = True
-    sample = _sample(labels, config.sample_rows)
+    met_first = np.zeros(len(labels), bool)
+    met_first[in_time[np.unique(pairs[in_time], return_index=True)[1]]] = True
+    sample = in_time[_sample(labels[in_time], config.sample_rows)]
 
     found: list[Leakage] = []
     for side, other in (("user", "item_id"), ("item", "user_id"), ("context", "")):
         before = find_previous(codes[ENTITY_KEYS[side]], instants, labels) if side in ENTITY_KEYS else None
         for feature in history(features.of(side)):
-            column = rows.column(feature.name).combine_chunks()
-            signals: list[tuple[Signal, np.ndarray]] = []
-            values = column.take(pa.array(sample))
-            signals += [
+            column = rows.column(feature.name)
+            values = _take(column, sample)
+            signals: list[tuple[Signal, np.ndarray]] = [
                 (signal, labels[sample])
                 for signal in value_signals(feature, values, labels[sample], instants[sample] // 1_000_000)
             ]
-            is_key = feature.name in ENTITY_KEYS.values()
-            if before is not None and not is_key:
+            if before is not None and feature.name != ENTITY_KEYS[side]:
                 signals += _changes(feature, column, before, config.sample_rows)
-            if before is not None and feature.kind in ("categorical", "sequence") and not is_key:
-                own = contains(feature, values, ids[other].take(pa.array(sample)))
-                signals.append((Signal(f"whether the row's own {other} is in it", own.astype(float)), labels[sample]))
-                eligible = met_first[sample] & (before.of_row[sample] >= 0)
-                if isinstance(feature.source, AggregateSource):
-                    # Who was in the history a moment earlier has come by no fault of this row's.
-                    earlier = column.take(pa.array(np.maximum(before.of_row[sample], 0)))
-                    eligible &= ~contains(feature, earlier, ids[other].take(pa.array(sample)))
-                found += _own_shares(feature, other, own[eligible], labels[sample][eligible], config)
+                if feature.kind in ("categorical", "sequence"):
+                    ids = _take(rows.column(other), sample)
+                    own = contains(feature, values, ids)
+                    how = f"whether the row's own {other} is in it"
+                    signals.append((Signal(how, own.astype(np.float64)), labels[sample]))
+                    eligible = met_first[sample] & (before.of_row[sample] >= 0)
+                    if isinstance(feature.source, AggregateSource):
+                        # Who was in the history a moment earlier has come by no fault of this row's.
+                        earlier = _take(column, np.maximum(before.of_row[sample], 0))
+                        eligible &= ~contains(feature, earlier, ids)
+                    found += _own_shares(feature, other, own[eligible], labels[sample][eligible], config)
             found += _strongest(feature, signals, config)
     return sorted(found, key=lambda one: (not one.found, one.measure != "AUC", -one.value))
 
 
+def _take(column: pa.ChunkedArray, places: np.ndarray) -> pa.Array:
+    return column.take(pa.array(places)).combine_chunks()
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    return column.combine_chunks().dictionary_encode().indices.to_numpy()
+
+
 def _changes(
-    feature: Feature, column: pa.Array, before: PreviousRows, most: int
+    feature: Feature, column: pa.ChunkedArray, before: PreviousRows, most: int
 ) -> Iterator[tuple[Signal, np.ndarray]]:
     sample = _sample(before.labels, most)
-    current = column.take(pa.array(before.rows[sample]))
-    previous = column.take(pa.array(before.previous[sample]))
+    current, previous = _take(column, before.rows[sample]), _take(column, before.previous[sample])
     for signal in change_signals(feature, current, previous):
         yield signal, before.labels[sample]
 

@@ -31,12 +31,12 @@ def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPath
         Metrics by name.
     """
     from trainer.catalogue import Catalogue
-    from trainer.examples import read_examples
+    from trainer.examples import open_examples
     from trainer.export import export_ranker
     from trainer.ranking import train_ranking
     from trainer.scoring import Towers
 
-    train, validation = read_examples(paths.examples, "train"), read_examples(paths.examples, "validation")
+    train, validation = open_examples(paths.examples, "train"), open_examples(paths.examples, "validation")
     item_inputs = dict.fromkeys((*features.inputs("item", "retrieval"), *features.inputs("item", "ranking")))
     catalogue = Catalogue(item_inputs, paths.item_features)
     report_progress(f"{len(train):,} impressions, each with {config.sampled_negatives} sampled items")

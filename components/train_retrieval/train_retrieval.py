@@ -30,17 +30,18 @@ def train_retrieval(features: FeatureSpec, config: RetrievalConfig, paths: Retri
         Metrics by name.
     """
     from trainer.catalogue import Catalogue
-    from trainer.examples import read_examples
+    from trainer.examples import open_examples
     from trainer.export import export_towers
     from trainer.retrieval import train_two_tower, validation_cutoff
 
-    train, validation = read_examples(paths.examples, "train"), read_examples(paths.examples, "validation")
+    train, validation = open_examples(paths.examples, "train"), open_examples(paths.examples, "validation")
     catalogue = Catalogue(features.inputs("item", "retrieval"), paths.item_features)
-    report_progress(f"{int((train.labels > 0).sum()):,} positives of {len(train):,} rows, {len(catalogue):,} items")
+    positives = train.count_positives()
+    report_progress(f"{positives:,} positives of {len(train):,} rows, {len(catalogue):,} items")
     model = train_two_tower(features, config, train, validation, catalogue)
     export_towers(model, features, paths.user_tower, paths.item_tower)
     return {
         f"validation_recall_at_{validation_cutoff(catalogue)}": model.validation_recall,
         "training_rows": len(train),
-        "training_positives": int((train.labels > 0).sum()),
+        "training_positives": positives,
     }

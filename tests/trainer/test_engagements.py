@@ -1,6 +1,9 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from feature_repo.tables import TIMESTAMP
 from trainer.engagements import Engagements
 from trainer.negatives import sample_negatives
 
@@ -56,3 +59,31 @@ def test_popular_items_are_drawn_more_often():
     )
     # Half of the draws by roots (100, 1, 1, 1), half uniform: 0.5 * 100 / 103 + 0.5 / 4.
     assert abs((codes == 0).mean() - 0.6104) < 0.03
+
+
+def test_engagements_of_files_are_those_of_arrays(tmp_path):
+    random = np.random.default_rng(2)
+    users = np.array([f"u{user}" for user in random.integers(0, 20, 3000)], object)
+    items, instants = random.integers(0, 50, 3000), random.integers(0, 1000, 3000)
+    catalogue = np.array([f"i{item:02}" for item in range(40)], object)
+    paths = [tmp_path / "one.parquet", tmp_path / "other's.parquet"]
+    for path, here in zip(paths, (slice(0, 2000), slice(2000, 3000)), strict=True):
+        table = {"user_id": users[here], "item_id": [f"i{item:02}" for item in items[here]]}
+        times = pa.array(instants[here], pa.int64()).cast(TIMESTAMP)
+        pq.write_table(pa.table({**table, "timestamp": times}), path)
+    found = Engagements.read(paths, catalogue)
+    asked, at = np.array([f"u{user}" for user in range(22)] * 3, object), random.integers(0, 1000, 66)
+    codes = random.integers(0, 40, (66, 5))
+    held = {}
+    for user, item, instant in zip(users, items, instants, strict=True):
+        if item < 40:
+            held[user, item] = min(instant, held.get((user, item), instant))
+    never = 10**9
+    expected = [[held.get((u, c), never) <= t for c in row] for u, row, t in zip(asked, codes, at, strict=True)]
+    assert found.includes(asked, codes, at).tolist() == expected
+    rows, before = found.before(asked, at)
+    expected = {
+        (row, item) for row, u in enumerate(asked) for item in range(40) if held.get((u, item), never) < at[row]
+    }
+    assert set(zip(rows.tolist(), before.tolist(), strict=True)) == expected
+    assert len(rows) == len(expected)

@@ -4,7 +4,7 @@ import pytest
 from feature_repo.errors import ConfigError
 from feature_repo.spec import Feature
 from trainer.inputs import Preprocessing
-from trainer.vocabularies import learn_moments, learn_vocabularies
+from trainer.vocabularies import InputStatistics
 
 
 def feature(name, kind, transform=None, source=None, **more):
@@ -17,6 +17,17 @@ def strings(*values):
     return np.array(values, object)
 
 
+def learned(features, rows, timestamps=None):
+    """What is learned of the rows, given two at a time."""
+    statistics = InputStatistics(features)
+    size = len(next(iter(rows.values())))
+    at = np.zeros(size, np.int64) if timestamps is None else timestamps
+    for start in range(0, size, 2):
+        here = slice(start, start + 2)
+        statistics.add({name: values[here] for name, values in rows.items()}, at[here])
+    return statistics
+
+
 ITEM = feature("item_id", "categorical")
 HISTORY = feature("last", "sequence", {"type": "vocabulary", "of": "item_id"}, {"aggregate": "last"}, length=3)
 
@@ -24,7 +35,7 @@ HISTORY = feature("last", "sequence", {"type": "vocabulary", "of": "item_id"}, {
 def test_vocabulary_keeps_the_most_frequent_values_when_it_is_full():
     color = feature("color", "categorical", {"type": "vocabulary", "max_size": 2})
     rows = {"color": strings("red", "blue", "blue", "green", "green", "")}
-    assert learn_vocabularies([color], rows) == {"color": ["blue", "green"]}
+    assert learned([color], rows).vocabularies() == {"color": ["blue", "green"]}
 
 
 def test_vocabulary_tells_nothing_from_unknown_from_known():
@@ -61,7 +72,7 @@ def test_tokens_ignore_case_and_punctuation_and_are_padded():
 def test_log_is_standardised_by_the_training_rows():
     count = feature("count", "numeric", {"type": "log"})
     rows = {"count": np.array([0.0, np.e**2 - 1], np.float32)}
-    moments = learn_moments([count], rows, np.zeros(2, np.int64))
+    moments = learned([count], rows, np.zeros(2, np.int64)).moments()
     assert moments["count"] == pytest.approx((1.0, 1.0), abs=1e-6)
     encoded = Preprocessing([count], {}, moments).encode({"count": np.array([np.e - 1, -5.0], np.float32)})["count"]
     assert encoded == pytest.approx([0.0, -1.0], abs=1e-6)
@@ -69,7 +80,7 @@ def test_log_is_standardised_by_the_training_rows():
 
 def test_standardise_does_not_divide_by_the_deviation_of_a_constant():
     age = feature("age", "numeric")
-    moments = learn_moments([age], {"age": np.array([30.0, 30.0])}, np.zeros(2, np.int64))
+    moments = learned([age], {"age": np.array([30.0, 30.0])}, np.zeros(2, np.int64)).moments()
     assert Preprocessing([age], {}, moments).encode({"age": np.array([31.0], np.float32)})["age"].tolist() == [1.0]
 
 
@@ -79,7 +90,7 @@ def test_elapsed_is_capped_and_never_counts_as_the_cap():
     values = np.array([1_000_000 - 100, 0, 1, 1_000_050], np.int64)
     encoded = Preprocessing([last], {}, {}).encode({"last_at": values}, at)["last_at"]
     assert encoded == pytest.approx([np.log(101), np.log(86_401), np.log(86_401), 0.0], rel=1e-6)
-    moments = learn_moments([last], {"last_at": values}, at)
+    moments = learned([last], {"last_at": values}, at).moments()
     assert moments["last_at"][0] == pytest.approx((np.log(101) + 2 * np.log(86_401)) / 4)
 
 

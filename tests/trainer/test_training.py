@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
@@ -8,7 +9,7 @@ from tests.trainer.tiny_tables import SPEC, write_tables
 from trainer.catalogue import Catalogue
 from trainer.config import RankingConfig, RetrievalConfig
 from trainer.dcn import DeepCrossRanker
-from trainer.examples import from_table, read_examples
+from trainer.examples import ExampleFile, from_table, open_examples
 from trainer.export import export_ranker, export_towers
 from trainer.inputs import Preprocessing
 from trainer.ranking import train_ranking
@@ -26,7 +27,7 @@ RANKING = RankingConfig(embedding_dimension=4, user_units=8, item_units=8, hidde
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     examples, item_features = write_tables(folder)
-    splits = {split: read_examples(examples, split) for split in ("train", "validation", "test")}
+    splits = {split: open_examples(examples, split) for split in ("train", "validation", "test")}
     catalogue = Catalogue(SPEC.inputs("item", "ranking"), item_features)
     retrieval = train_two_tower(SPEC, RETRIEVAL, splits["train"], splits["validation"], catalogue)
     export_towers(retrieval, SPEC, folder / "user_tower", folder / "item_tower")
@@ -71,7 +72,7 @@ def test_ranker_takes_one_request_and_many_candidates(trained):
 
 def test_exported_towers_embed_as_the_trained_ones(trained):
     folder, splits, _, retrieval, _ = trained
-    test = splits["test"]
+    test = splits["test"].with_features(SPEC.all).part(0)
     towers = Towers(folder / "user_tower", folder / "item_tower")
     arrays = test.arrays(SPEC.request_inputs("retrieval"))
     expected = retrieval.network.embed_query(retrieval.preprocessing.encode(arrays, test.seconds)).numpy()
@@ -84,7 +85,7 @@ def test_exported_towers_embed_as_the_trained_ones(trained):
 def test_scoring_many_requests_gives_what_each_request_is_served(trained):
     folder, splits, catalogue, _, ranking = trained
     ranker = ExportedRanker(folder / "ranker")
-    test = splits["test"]
+    test = splits["test"].with_features(SPEC.all).part(0)
     requests = test.arrays(SPEC.request_inputs("ranking"))
     items = catalogue.snapshots(test.instants[:1])[0]
     random = np.random.default_rng(0)
@@ -105,7 +106,7 @@ def test_scoring_many_requests_gives_what_each_request_is_served(trained):
 
 def test_the_score_is_the_calibrated_sum_of_its_parts(trained):
     folder, splits, catalogue, _, ranking = trained
-    test = splits["test"].take(np.array([0]))
+    test = splits["test"].with_features(SPEC.all).part(0).take(np.array([0]))
     encoded = ranking.preprocessing.encode(
         test.arrays((*SPEC.request_inputs("ranking"), *SPEC.inputs("item", "ranking"))), test.seconds
     )
@@ -129,7 +130,7 @@ def test_retrieval_learns_which_parity_a_user_likes(trained):
     config = RETRIEVAL.model_copy(update={"epochs": 30, "patience": 30, "learning_rate": 0.03})
     # The best epoch is chosen on the training rows themselves: ten validation rows are too few to choose by.
     model = train_two_tower(SPEC, config, splits["train"], splits["train"], catalogue)
-    rows = splits["test"]
+    rows = splits["test"].with_features(SPEC.all).part(0)
     queries = model.network.embed_query(
         model.preprocessing.encode(rows.arrays(SPEC.request_inputs("retrieval")), rows.seconds)
     ).numpy()
@@ -167,18 +168,18 @@ def test_request_side_work_of_the_ranker_does_not_depend_on_the_candidates(train
 
 def test_training_is_refused_without_positives(trained, tmp_path):
     _, splits, catalogue, _, _ = trained
-    negatives = splits["train"].take(splits["train"].labels == 0)
+    rows = splits["train"].with_features(SPEC.all).part(0)
+    pq.write_table(rows.take(rows.labels == 0).table, tmp_path / "train.parquet")
+    negatives = ExampleFile(tmp_path / "train.parquet")
     with pytest.raises(DataError, match="at least 2 positive"):
         train_two_tower(SPEC, RETRIEVAL, negatives, splits["validation"], catalogue)
 
 
 def test_reading_a_split_is_refused_without_positives(trained, tmp_path):
-    import pyarrow.parquet as pq
-
-    rows = trained[1]["train"]
+    rows = trained[1]["train"].part(0)
     pq.write_table(rows.take(rows.labels == 0).table, tmp_path / "test.parquet")
     with pytest.raises(DataError, match="test split has no positive row"):
-        read_examples(tmp_path, "test")
+        open_examples(tmp_path, "test")
 
 
 def test_models_are_refused_when_nothing_tells_items_apart():
@@ -196,7 +197,7 @@ def test_models_are_refused_when_nothing_tells_items_apart():
 
 
 def test_examples_keep_their_order_when_taken(trained):
-    train = trained[1]["train"]
+    train = trained[1]["train"].part(0)
     part = train.take(np.array([3, 1]))
     assert part.user_ids.tolist() == [train.user_ids[3], train.user_ids[1]]
     assert from_table(part.table).instants.tolist() == part.instants.tolist()
@@ -205,7 +206,8 @@ def test_examples_keep_their_order_when_taken(trained):
 def test_what_users_chose_is_found_whether_they_liked_it_or_not(trained):
     folder, splits, catalogue, _, _ = trained
     towers = Towers(folder / "user_tower", folder / "item_tower")
-    disliked = splits["train"].take(splits["train"].labels == 0)
+    rows = splits["train"].with_features(SPEC.all).part(0)
+    disliked = rows.take(rows.labels == 0)
     arrays = disliked.arrays((*SPEC.request_inputs("ranking"), *SPEC.inputs("item", "ranking")))
     found = {}
     for choices in (False, True):
