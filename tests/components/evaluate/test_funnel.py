@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from feature_repo.columns import to_arrays
 from feature_repo.tables import TIMESTAMP
 from tests.trainer.tiny_tables import DAY, SPEC, write_tables
 from trainer.config import RankingConfig, RetrievalConfig
+from trainer.off_policy_config import OffPolicyConfig
 
 CONFIG = EvaluateConfig(
     bootstrap_samples=20,
@@ -172,6 +174,49 @@ def test_evaluate_writes_a_verdict_and_a_report_that_needs_no_network(folder, tm
     assert {"city = Bern", "city = Ulm"} <= slices
     page = (tmp_path / "out" / "report").read_text(encoding="utf-8")
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+
+
+@pytest.mark.parametrize("logged", [False, True])
+def test_impressions_with_propensities_are_evaluated_off_policy(folder, tmp_path, logged):
+    shutil.copytree(folder / "examples", tmp_path / "examples")
+    path = tmp_path / "examples" / "test.parquet"
+    examples = pq.read_table(path)
+    examples = examples.append_column("position", pa.array([1] * examples.num_rows, pa.int32()))
+    # Everybody is shown any of the eight items that they have not had, as likely as any other.
+    left = 8 - examples.column("likes").to_numpy()
+    propensities = pa.array(1 / left) if logged else pa.nulls(len(left), pa.float64())
+    examples = examples.append_column("propensity", propensities)
+    pq.write_table(examples, path)
+    few = OffPolicyConfig(smallest_requests=2, smallest_users=2, smallest_effective_size=1, largest_unsupported=0.9)
+    found = evaluate(
+        CONFIG.model_copy(update={"off_policy": few}),
+        SPEC,
+        8,
+        EvaluatePaths(
+            examples=tmp_path / "examples",
+            events=folder / "events.parquet",
+            item_features=folder / "item_features.parquet",
+            user_tower=folder / "user_tower",
+            item_tower=folder / "item_tower",
+            ranker=folder / "ranker",
+            release_store=tmp_path / "releases",
+            report=tmp_path / "report",
+            verdict=tmp_path / "verdict",
+        ),
+    )
+    written = json.loads((tmp_path / "verdict").read_text(encoding="utf-8"))["off_policy"]
+    assert written == found["off_policy"]
+    page = (tmp_path / "report").read_text(encoding="utf-8")
+    if not logged:
+        assert "have no propensities" in written["refused"]
+        assert "Not estimated: the impressions of the test window have no propensities" in page
+    else:
+        assert written["refused"] is None
+        assert written["slots"] == (left > 1).sum() > 0
+        assert written["left_out"]["shown without a choice"] == (left == 1).sum() > 0
+        # What the candidate itself promises of its own choices.
+        assert 0 < written["estimates"]["direct"]["value"][0] < 1
+        assert f"{written['estimates']['dr']['value'][0]:.4f}" in page
 
 
 def _retrieval_ranks(folder):
