@@ -77,14 +77,7 @@ def check_leakage(
     guilty = [one for one in measured if one.found and one.feature not in config.allowed]
     if guilty:
         raise DataError(_refusal(guilty, measure_leakage(features, validation, config)))
-    strongest = next((one for one in measured if one.measure == "AUC"), None)
-    if strongest is None:
-        report_progress("leakage: the training rows have one label alone, nothing to look at")
-    else:
-        report_progress(
-            f"leakage: none found; strongest single feature {strongest.feature}, AUC {strongest.value:.2f} "
-            f"{strongest.how}"
-        )
+    report_progress(_summary(measured))
 
 
 def measure_leakage(features: FeatureSpec, rows: pa.Table, config: LeakageConfig) -> list[Leakage]:
@@ -105,28 +98,23 @@ def measure_leakage(features: FeatureSpec, rows: pa.Table, config: LeakageConfig
     sample = in_time[_sample(labels[in_time], config.sample_rows)]
 
     found: list[Leakage] = []
-    for side, other in (("user", "item_id"), ("item", "user_id"), ("context", "")):
+    for side in ("user", "item", "context"):
         before = find_previous(codes[ENTITY_KEYS[side]], instants, labels) if side in ENTITY_KEYS else None
         for feature in history(features.of(side)):
             column = rows.column(feature.name)
             values = _take(column, sample)
-            signals: list[tuple[Signal, np.ndarray]] = [
-                (signal, labels[sample])
-                for signal in value_signals(feature, values, labels[sample], instants[sample] // 1_000_000)
-            ]
+            seconds = instants[sample] // 1_000_000
+            signals = [(signal, labels[sample]) for signal in value_signals(feature, values, labels[sample], seconds)]
             if before is not None and feature.name != ENTITY_KEYS[side]:
                 signals += _changes(feature, column, before, config.sample_rows)
                 if feature.kind in ("categorical", "sequence"):
+                    other = ENTITY_KEYS["item" if side == "user" else "user"]
                     ids = _take(rows.column(other), sample)
                     own = contains(feature, values, ids)
                     how = f"whether the row's own {other} is in it"
                     signals.append((Signal(how, own.astype(np.float64)), labels[sample]))
-                    eligible = met_first[sample] & (before.of_row[sample] >= 0)
-                    if isinstance(feature.source, AggregateSource):
-                        # Who was in the history a moment earlier has come by no fault of this row's.
-                        earlier = _take(column, np.maximum(before.of_row[sample], 0))
-                        eligible &= ~contains(feature, earlier, ids)
-                    found += _own_shares(feature, other, own[eligible], labels[sample][eligible], config)
+                    new = met_first[sample] & _is_new(feature, column, before.of_row[sample], ids)
+                    found += _own_shares(feature, other, own[new], labels[sample][new], config)
             found += _strongest(feature, signals, config)
     return sorted(found, key=lambda one: (not one.found, one.measure != "AUC", -one.value))
 
@@ -146,6 +134,18 @@ def _changes(
     current, previous = _take(column, before.rows[sample]), _take(column, before.previous[sample])
     for signal in change_signals(feature, current, previous):
         yield signal, before.labels[sample]
+
+
+def _is_new(feature: Feature, column: pa.ChunkedArray, previous: np.ndarray, ids: pa.Array) -> np.ndarray:
+    """[n] bool: rows whose own id has no honest way into the feature, as far as the entity's instant before shows.
+
+    An id that an aggregate held a moment earlier has come there by no fault of this row's. An attribute does not move,
+    so what it held earlier excuses nothing.
+    """
+    known = previous >= 0
+    if not isinstance(feature.source, AggregateSource):
+        return known
+    return known & ~contains(feature, _take(column, np.maximum(previous, 0)), ids)
 
 
 def _strongest(
@@ -202,6 +202,18 @@ def _sample(labels: np.ndarray, most: int) -> np.ndarray:
     random = np.random.default_rng(0)
     taken = [random.choice(positives, wanted, replace=False), random.choice(negatives, most - wanted, replace=False)]
     return np.sort(np.concatenate(taken))
+
+
+def _summary(measured: list[Leakage]) -> str:
+    strongest = next((one for one in measured if one.measure == "AUC"), None)
+    if strongest is None:
+        return "leakage: the training rows have one label alone, nothing to look at"
+    allowed = sorted({one.feature for one in measured if one.found})
+    beyond = f" beyond what is allowed ({', '.join(allowed)})" if allowed else ""
+    return (
+        f"leakage: none found{beyond}; strongest single feature {strongest.feature}, AUC {strongest.value:.2f} "
+        f"{strongest.how}"
+    )
 
 
 def _refusal(guilty: list[Leakage], later: list[Leakage]) -> str:

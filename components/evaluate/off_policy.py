@@ -16,7 +16,7 @@ from trainer.off_policy_config import OffPolicyConfig
 
 _REQUESTS_AT_ONCE = 5_000
 _NAMES = {
-    "direct": "direct method",
+    "direct": "direct method: what the model promises",
     "ips": "inverse propensity",
     "snips": "inverse propensity, self-normalised",
     "dr": "doubly robust",

@@ -180,14 +180,16 @@ def test_list_that_shows_what_users_had_before_raises_no_alarm_where_items_repea
     assert found(planted(rows, "wishes", rows.column("last_events").to_pylist())) == {}
 
 
-def test_list_of_what_users_went_for_after_all_is_named(honest):
-    # An attribute as of the export: the items that the user liked in all of the data.
-    liked: dict[str, list[str]] = {}
+@pytest.mark.parametrize(("only_liked", "how"), [(True, "by "), (False, "of negative rows hold their own item_id")])
+def test_list_as_of_the_export_is_named(honest, only_liked, how):
+    # An attribute that holds what each user liked, or was shown, in all of the data.
+    later: dict[str, list[str]] = {}
     pairs = zip(*(honest.column(name).to_pylist() for name in ("user_id", "item_id", "label")), strict=True)
     for user, item, label in pairs:
-        liked.setdefault(user, []).extend([item] if label else [])
-    values = [sorted(set(liked[user])) for user in honest.column("user_id").to_pylist()]
-    assert "wishes" in found(planted(honest, "wishes", values))
+        later.setdefault(user, []).extend([item] if label or not only_liked else [])
+    values = [sorted(set(later[user])) for user in honest.column("user_id").to_pylist()]
+    rows = planted(honest, "wishes", values)
+    assert any(one.how.startswith(how) for one in measure_leakage(FEATURES, rows, CONFIG) if one.found)
 
 
 def test_threshold_decides(honest):
@@ -227,6 +229,12 @@ def test_refusal_is_one_line_and_the_measures_are_written_beside(honest, tmp_pat
 def test_planted_feature_passes_when_the_check_is_off_or_allows_it(honest, tmp_path, config):
     rows = planted(honest, "visits", [float(label) for label in with_noise(honest)])
     check_leakage(FEATURES, rows, rows, config, tmp_path / "leakage.json")
+
+
+def test_what_is_allowed_is_told(honest, tmp_path, capsys):
+    rows = planted(honest, "visits", [float(label) for label in with_noise(honest)])
+    check_leakage(FEATURES, rows, rows, LeakageConfig(allowed=("visits",)), tmp_path / "leakage.json")
+    assert "leakage: none found beyond what is allowed (visits);" in capsys.readouterr().out
 
 
 def test_allowing_a_feature_that_does_not_exist_is_refused(honest, tmp_path):
