@@ -180,6 +180,11 @@ def test_list_that_shows_what_users_had_before_raises_no_alarm_where_items_repea
     assert found(planted(rows, "wishes", rows.column("last_events").to_pylist())) == {}
 
 
+def test_history_that_reaches_further_back_than_the_rows_raises_no_alarm_where_items_repeat():
+    # The first meetings in these rows are none: the histories held most of the items already.
+    assert found(table(repeats=True).slice(1500), LeakageConfig(largest_own_share=0.2)) == {}
+
+
 @pytest.mark.parametrize(("only_liked", "how"), [(True, "by "), (False, "of negative rows hold their own item_id")])
 def test_list_as_of_the_export_is_named(honest, only_liked, how):
     # An attribute that holds what each user liked, or was shown, in all of the data.
