@@ -28,7 +28,16 @@ REQUEST_TIMESTAMP = "timestamp"
 RETRIEVAL_SCORE = "retrieval_score"
 """Input of the ranker beside the candidates' features: what retrieval scored each candidate, float32."""
 
-RESERVED = (REQUEST_TIMESTAMP, RETRIEVAL_SCORE, "request_id", "label", "event_timestamp", "created_timestamp")
+RESERVED = (
+    REQUEST_TIMESTAMP,
+    RETRIEVAL_SCORE,
+    "request_id",
+    "label",
+    "position",
+    "propensity",
+    "event_timestamp",
+    "created_timestamp",
+)
 """Columns and inputs that no feature may take the name of."""
 
 
@@ -224,8 +233,16 @@ class Feature(StrictModel):
 
 
 class FeatureSpec(StrictModel):
-    """All features of a project, by side."""
+    """All features of a project, by side.
 
+    Attributes:
+        user, item, context: the features.
+        consumption: whether people take an item `once` (films) or `repeatedly` (groceries, music). Once: what a user
+            had is no candidate and no query of an evaluation. Repeatedly: it stays in the corpus, what the user had
+            is a candidate source of its own, and evaluation reports repeated and new items apart.
+    """
+
+    consumption: Literal["once", "repeatedly"] = "once"
     user: tuple[Feature, ...]
     item: tuple[Feature, ...]
     context: tuple[Feature, ...] = ()
@@ -290,6 +307,15 @@ class FeatureSpec(StrictModel):
     def request_inputs(self, stage: Use) -> tuple[Feature, ...]:
         """User and context features that a stage takes: what is computed once a request."""
         return (*self.inputs("user", stage), *self.inputs("context", stage))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether items are consumed again and again."""
+        return self.consumption == "repeatedly"
+
+    def user_histories(self) -> tuple[Feature, ...]:
+        """Features that list items the user engaged with, the newest first; those that only filter too."""
+        return tuple(f for f in self.user if isinstance(f.source, AggregateSource) and f.source.aggregate == "last")
 
     def digest(self) -> str:
         """SHA-256 of the spec's canonical JSON, hexadecimal."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,12 @@ from serving.rerank import rerank
 
 POPULAR = "popular"
 """Fallback: the items with the most positive outcomes, whoever asks."""
+
+TWO_TOWER = "two_tower"
+"""Candidate source: the items nearest to the user's embedding."""
+
+HISTORY = "history"
+"""Candidate source where items are consumed repeatedly: what the user engaged with lately."""
 
 _LOOKUPS_AT_ONCE = 4
 
@@ -50,13 +57,25 @@ class Query:
 
 @dataclass(frozen=True)
 class ShownItem:
-    """One item of an answer; `retrieval_score` is None in a fallback."""
+    """One item of an answer.
+
+    Attributes:
+        item_id: of the catalogue.
+        title: for people to read.
+        position: from 1.
+        score: what the items are ordered by.
+        probability: of a positive outcome once shown; None in a fallback.
+        retrieval_score: None in a fallback.
+        source: which candidate source it came from: `two_tower`, `history` or `popular`.
+    """
 
     item_id: str
     title: str | None
     position: int
     score: float
+    probability: float | None
     retrieval_score: float | None
+    source: str
 
 
 @dataclass(frozen=True)
@@ -112,16 +131,19 @@ class Funnel:
             with run.stage("user_tower"):
                 embedding = await self._embed(query, row, run)
             with run.stage("index"):
-                candidates, retrieval_scores = self._search(embedding, seen)
+                candidates, retrieval_scores, own = self._search(embedding, row, seen)
             with run.stage("ranker"):
-                scores = await self._rank(query, row, candidates, retrieval_scores, run)
+                scores, probabilities = await self._rank(query, row, candidates, retrieval_scores, run)
         except StageError as error:
             return self._popular(query, row, seen, run, str(error))
         with run.stage("rerank"):
             order = np.argsort(-scores, kind="stable")
             ranked = candidates[order]
             kept = rerank(ranked, query.count, self.release.policy, seen, self.release.items.values)
-            items = self._shown(ranked[kept.kept], scores[order][kept.kept], retrieval_scores[order][kept.kept])
+            chosen = order[kept.kept]
+            sources = [HISTORY if from_history else TWO_TOWER for from_history in own[chosen]]
+            models = probabilities[chosen], retrieval_scores[chosen]
+            items = self._shown(candidates[chosen], scores[chosen], models, sources)
             removed = self._removed(ranked, kept.removed)
         return Recommendation(items, self._features(query, row), removed, run.seconds)
 
@@ -153,46 +175,70 @@ class Funnel:
         }
 
     def _seen_rows(self, row: Mapping[str, Any]) -> set[int]:
-        if not self.release.policy.exclude_seen:
+        if not self.release.excludes_seen:
             return set()
         return set().union(*(self.release.items.rows_of(row.get(f.name) or []) for f in self.release.seen_features))
 
     async def _embed(self, query: Query, row: Mapping[str, Any], run: "_Run") -> np.ndarray:
         inputs = row_to_arrays(self.release.spec.request_inputs("retrieval"), row)
         inputs[REQUEST_TIMESTAMP] = _instant(query)
-        embedding = await self._predict("user_tower", inputs, "embedding", run)
+        embedding = (await self._predict("user_tower", inputs, ("embedding",), run))["embedding"]
         if embedding.shape != (1, self.release.index.dimension) or not np.isfinite(embedding).all():
             raise ValueError(f"expected a finite embedding [1, {self.release.index.dimension}], got {embedding.shape}")
         return embedding
 
-    def _search(self, embedding: np.ndarray, seen: set[int]) -> tuple[np.ndarray, np.ndarray]:
-        rows, scores = self.release.index.search(embedding, self._config.candidates, exclude=seen)
+    def _search(
+        self, embedding: np.ndarray, row: Mapping[str, Any], seen: set[int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of the candidates, their retrieval scores, and which are of the user's own history, [n] each."""
+        own = self._own_rows(row, seen)
+        rows, scores = self.release.index.search(embedding, self._config.candidates, exclude=[*seen, *own])
         found = rows[0] != NO_ROW
-        return rows[0][found], scores[0][found]
+        own_rows = np.array(own, np.int64)
+        return (
+            np.concatenate([own_rows, rows[0][found]]),
+            np.concatenate([self.release.index.score(embedding[0], own_rows), scores[0][found]]),
+            np.arange(len(own) + int(found.sum())) < len(own),
+        )
+
+    def _own_rows(self, row: Mapping[str, Any], seen: set[int]) -> list[int]:
+        """Items of the user's histories, the newest of each first; none where items are consumed once."""
+        if not self.release.spec.repeats:
+            return []
+        histories = self.release.spec.user_histories()
+        newest = chain.from_iterable(
+            zip_longest(*(self.release.items.rows_of(row.get(feature.name) or []) for feature in histories))
+        )
+        own = dict.fromkeys(one for one in newest if one is not None and one not in seen)
+        return list(own)[: self._config.history_candidates]
 
     async def _rank(
         self, query: Query, row: Mapping[str, Any], candidates: np.ndarray, retrieval_scores: np.ndarray, run: "_Run"
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Score and probability of each candidate, [n] each."""
         if not len(candidates):
-            return np.empty(0, np.float32)
+            return np.empty(0, np.float32), np.empty(0, np.float32)
         inputs = row_to_arrays(self.release.spec.request_inputs("ranking"), row)
         inputs[REQUEST_TIMESTAMP] = _instant(query)
         inputs.update({name: array[candidates] for name, array in self.release.items.ranking_inputs.items()})
         inputs[RETRIEVAL_SCORE] = retrieval_scores
-        scores = await self._predict("ranker", inputs, "score", run)
-        if scores.shape != candidates.shape or not np.isfinite(scores).all():
-            raise ValueError(f"expected {len(candidates)} finite scores, got {scores.shape}")
-        return scores
+        found = await self._predict("ranker", inputs, ("score", "probability"), run)
+        for name, values in found.items():
+            if values.shape != candidates.shape or not np.isfinite(values).all():
+                raise ValueError(f"expected {len(candidates)} finite values of {name}, got {values.shape}")
+        return found["score"], found["probability"]
 
-    async def _predict(self, model: str, inputs: Arrays, output: str, run: "_Run") -> np.ndarray:
-        return await self._client.predict(model, self.release.version, inputs, output, run.remaining())
+    async def _predict(
+        self, model: str, inputs: Arrays, outputs: tuple[str, ...], run: "_Run"
+    ) -> dict[str, np.ndarray]:
+        return await self._client.predict(model, self.release.version, inputs, outputs, run.remaining())
 
     def _popular(self, query: Query, row: dict[str, Any], seen: set[int], run: "_Run", why: str) -> Recommendation:
         items = self.release.items
         kept = rerank(items.popular, query.count, self.release.policy, seen, items.values)
         rows = items.popular[kept.kept]
         return Recommendation(
-            items=self._shown(rows, items.popularity[rows], None),
+            items=self._shown(rows, items.popularity[rows], None, [POPULAR] * len(rows)),
             features=self._features(query, row),
             removed=self._removed(items.popular, kept.removed),
             stage_seconds=run.seconds,
@@ -200,7 +246,14 @@ class Funnel:
             fallback_reason=why,
         )
 
-    def _shown(self, rows: np.ndarray, scores: np.ndarray, retrieval_scores: np.ndarray | None) -> list[ShownItem]:
+    def _shown(
+        self,
+        rows: np.ndarray,
+        scores: np.ndarray,
+        models: tuple[np.ndarray, np.ndarray] | None,
+        sources: list[str],
+    ) -> list[ShownItem]:
+        """Shown items; `models` holds probabilities and retrieval scores, None where no model was asked."""
         items = self.release.items
         return [
             ShownItem(
@@ -208,7 +261,9 @@ class Funnel:
                 title=items.titles[row] if items.titles else None,
                 position=place + 1,
                 score=float(scores[place]),
-                retrieval_score=None if retrieval_scores is None else float(retrieval_scores[place]),
+                probability=None if models is None else float(models[0][place]),
+                retrieval_score=None if models is None else float(models[1][place]),
+                source=sources[place],
             )
             for place, row in enumerate(rows.tolist())
         ]

@@ -46,9 +46,9 @@ class ItemTable:
     popularity: np.ndarray
     values: list[tuple[str, ...]] | None
 
-    def rows_of(self, item_ids: list[str]) -> set[int]:
-        """Rows of those of the items that are in the catalogue."""
-        return {self.rows[item_id] for item_id in item_ids if item_id in self.rows}
+    def rows_of(self, item_ids: list[str]) -> list[int]:
+        """Rows of those of the items that are in the catalogue, in their order."""
+        return [self.rows[item_id] for item_id in item_ids if item_id in self.rows]
 
 
 def load_item_table(path: Path, spec: FeatureSpec, max_share_by: str | None) -> ItemTable:

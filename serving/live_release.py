@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feature_repo.errors import ReleaseError
-from feature_repo.spec import AggregateSource, Feature, FeatureSpec
+from feature_repo.spec import Feature, FeatureSpec
 from serving.config import RerankConfig
 from serving.index import Index, load_index
 from serving.item_table import ItemTable, load_item_table
@@ -33,15 +33,15 @@ class LiveRelease:
     policy: RerankConfig
 
     @property
+    def excludes_seen(self) -> bool:
+        """Whether what a user has engaged with is left out."""
+        chosen = self.policy.exclude_seen
+        return not self.spec.repeats if chosen is None else chosen
+
+    @property
     def seen_features(self) -> tuple[Feature, ...]:
         """User features that list what the user has engaged with and only filter."""
-        return tuple(
-            feature
-            for feature in self.spec.user
-            if feature.used_by == ("filter",)
-            and isinstance(feature.source, AggregateSource)
-            and feature.source.aggregate == "last"
-        )
+        return tuple(feature for feature in self.spec.user_histories() if feature.used_by == ("filter",))
 
 
 def load_stable_release(releases: Path) -> LiveRelease:

@@ -1,6 +1,6 @@
 """Asks a model server (TF Serving or the embedded one) over gRPC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -39,23 +39,31 @@ class ModelClient:
         self._stubs: _Stubs | None = None
 
     async def predict(
-        self, model: str, version: int, inputs: Mapping[str, np.ndarray], output: str, timeout_seconds: float
-    ) -> np.ndarray:
+        self,
+        model: str,
+        version: int,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str],
+        timeout_seconds: float,
+    ) -> dict[str, np.ndarray]:
         """Runs a model's default signature.
 
         Args:
             model: name.
             version: exactly this one.
             inputs: arrays by input name; strings as `str` or `bytes` in object arrays.
-            output: name of the output wanted.
+            outputs: names of the outputs wanted.
             timeout_seconds: longest to wait.
+
+        Returns:
+            Arrays by output name.
 
         Raises:
             ModelServerError: when the server does not answer in time or refuses.
         """
         from tensorflow_serving.apis import predict_pb2
 
-        request = predict_pb2.PredictRequest(output_filter=[output])
+        request = predict_pb2.PredictRequest(output_filter=outputs)
         request.model_spec.name = model
         request.model_spec.version.value = version
         for name, values in inputs.items():
@@ -64,7 +72,7 @@ class ModelClient:
             response = await self._connected().prediction.Predict(request, timeout=timeout_seconds)
         except grpc.aio.AioRpcError as error:
             raise self._error(f"{model} {version}", error) from error
-        return read_tensor(response.outputs[output])
+        return {name: read_tensor(response.outputs[name]) for name in outputs}
 
     async def is_available(self, model: str, version: int, timeout_seconds: float) -> bool:
         """Whether the server answers and serves that version."""

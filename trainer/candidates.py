@@ -61,6 +61,7 @@ def retrieve(
     embed_items: Callable[[Arrays], np.ndarray],
     refresh_seconds: float,
     k: int,
+    repeats: bool = False,
 ) -> Iterator[Retrieved]:
     """Retrieves candidates for every query.
 
@@ -74,6 +75,7 @@ def retrieve(
         embed_items: item embeddings [m, dimension] of the features of all items.
         refresh_seconds: age up to which item embeddings are used.
         k: candidates wanted for each query; at most m are given.
+        repeats: whether what a user had engaged with stays in the corpus.
     """
     period = max(int(refresh_seconds * 1_000_000), 1)
     snapshots, owners = np.unique(queries.instants // period * period, return_inverse=True)
@@ -83,11 +85,12 @@ def retrieve(
         for start in range(0, len(members), QUERIES_AT_ONCE):
             rows = members[start : start + QUERIES_AT_ONCE]
             scores = queries.vectors[rows] @ vectors.T
-            seen_rows, seen_items = engagements.before(queries.user_ids[rows], queries.instants[rows])
             targets = queries.targets[rows]
-            # What the query asks for again was wanted again: it stays in the corpus.
-            filtered = seen_items != targets[seen_rows]
-            scores[seen_rows[filtered], seen_items[filtered]] = -np.inf
+            if not repeats:
+                seen_rows, seen_items = engagements.before(queries.user_ids[rows], queries.instants[rows])
+                # What the query asks for again was wanted again: it stays in the corpus.
+                filtered = seen_items != targets[seen_rows]
+                scores[seen_rows[filtered], seen_items[filtered]] = -np.inf
             candidates = top_k(scores, k)
             yield Retrieved(
                 rows=rows,

@@ -95,7 +95,7 @@ def _predict(address: str, model: str, inputs: Arrays, output: str) -> np.ndarra
     async def ask() -> np.ndarray:
         client = ModelClient(address)
         try:
-            return await client.predict(model, VERSION, inputs, output, REQUEST_SECONDS)
+            return (await client.predict(model, VERSION, inputs, [output], REQUEST_SECONDS))[output]
         finally:
             await client.close()
 

@@ -79,7 +79,13 @@ def create_app(funnel: Funnel, telemetry: TelemetryWriter, config: GatewayConfig
             request_id=request_id,
             release=version,
             items=[
-                RecommendedItem(item_id=item.item_id, title=item.title, score=item.score, position=item.position)
+                RecommendedItem(
+                    item_id=item.item_id,
+                    title=item.title,
+                    score=item.score,
+                    probability=item.probability,
+                    position=item.position,
+                )
                 for item in found.items
             ],
             fallback=found.fallback,
@@ -124,7 +130,9 @@ def _record(request_id: str, version: int, received_at: float, query: Query, fou
                 "item_id": item.item_id,
                 "position": item.position,
                 "score": item.score,
+                "probability": item.probability,
                 "retrieval_score": item.retrieval_score,
+                "source": item.source,
             }
             for item in found.items
         ],

@@ -30,6 +30,9 @@ class RecommendedItem(BaseModel):
     score: float = Field(
         description="What the items are ordered by, in [0, 1]; in a fallback the item's share of the top popularity."
     )
+    probability: float | None = Field(
+        default=None, description="Of a positive outcome once the item is shown; absent in a fallback."
+    )
     position: int = Field(description="Place in the answer, from 1.")
 
 
@@ -41,7 +44,9 @@ class RecommendationResponse(BaseModel):
             "example": {
                 "request_id": "5f0c8d1e8a8f4f0d9c55f9d8a9a2b0de",
                 "release": 3,
-                "items": [{"item_id": "50", "title": "Star Wars (1977)", "score": 0.83, "position": 1}],
+                "items": [
+                    {"item_id": "50", "title": "Star Wars (1977)", "score": 0.83, "probability": 0.71, "position": 1}
+                ],
             }
         }
     )

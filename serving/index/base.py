@@ -10,6 +10,7 @@ from feature_repo.model import StrictModel
 from serving.json_files import write_json
 
 DESCRIPTION = "index.json"
+VECTORS = "vectors.npy"
 
 NO_ROW = -1
 """Row of a place that an approximate search could not fill; its score is -inf."""
@@ -30,15 +31,23 @@ class Index(ABC):
     kind: str
     """What the factory knows it by."""
 
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """How many items it holds."""
+    def __init__(self, vectors: np.ndarray):
+        """Takes [n, D] float32 embeddings; row i is item i."""
+        self._vectors = check_vectors(vectors)
 
     @property
-    @abstractmethod
+    def size(self) -> int:
+        """How many items it holds."""
+        return len(self._vectors)
+
+    @property
     def dimension(self) -> int:
         """Of the embeddings."""
+        return self._vectors.shape[1]
+
+    def score(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Inner products [n] float32 of one query [D] with the items of some rows [n]."""
+        return self._vectors[rows] @ np.asarray(query, np.float32)
 
     @property
     def leaves(self) -> int:
@@ -48,6 +57,7 @@ class Index(ABC):
     def save(self, path: Path) -> None:
         """Writes the index into the folder `path`; `load_index` reads it, also from elsewhere."""
         path.mkdir(parents=True, exist_ok=True)
+        np.save(path / VECTORS, self._vectors, allow_pickle=False)
         self._write(path)
         description = IndexDescription(kind=self.kind, size=self.size, dimension=self.dimension, leaves=self.leaves)
         write_json(path / DESCRIPTION, description.model_dump(mode="json"))
@@ -59,7 +69,7 @@ class Index(ABC):
 
     @abstractmethod
     def _write(self, path: Path) -> None:
-        """Writes everything but the description."""
+        """Writes what there is beside the embeddings and the description."""
 
     @abstractmethod
     def _nearest(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +113,11 @@ class Index(ABC):
             late = np.take_along_axis(out, places, 1)
             rows, scores = np.where(late, NO_ROW, rows), np.where(late, np.float32(-np.inf), scores)
         return rows, scores
+
+
+def load_vectors(path: Path) -> np.ndarray:
+    """The embeddings of the index in a folder, [n, D] float32."""
+    return np.load(path / VECTORS, allow_pickle=False)
 
 
 def check_vectors(vectors: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from google.protobuf import text_format
 
-from serving.index.base import NO_ROW, Index, IndexDescription, check_vectors
+from serving.index.base import NO_ROW, Index, IndexDescription, check_vectors, load_vectors
 
 _ASSETS = "scann_assets.pbtxt"
 _MOST_SAMPLES = 250_000
@@ -23,11 +23,10 @@ class ScannIndex(Index):
 
     kind = "scann"
 
-    def __init__(self, searcher: Any, size: int, dimension: int, leaves: int):
+    def __init__(self, searcher: Any, vectors: np.ndarray, leaves: int):
         """Takes ScaNN's own searcher; `leaves` of its tree, 0 where it has none. `build` makes one."""
+        super().__init__(vectors)
         self._searcher = searcher
-        self._size = size
-        self._dimension = dimension
         self._leaves = leaves
 
     @classmethod
@@ -40,10 +39,10 @@ class ScannIndex(Index):
                 are re-scored exactly; below it every item is scored exactly.
         """
         vectors = check_vectors(vectors)
-        size, dimension = vectors.shape
+        size = len(vectors)
         builder = _scann().builder(vectors, min(100, size), "dot_product")
         if size < tree_above:
-            return cls(builder.score_brute_force().build(), size, dimension, leaves=0)
+            return cls(builder.score_brute_force().build(), vectors, leaves=0)
         leaves = max(2, round(math.sqrt(size)))
         searcher = (
             builder.tree(
@@ -55,17 +54,7 @@ class ScannIndex(Index):
             .reorder(min(size, _LEAST_RESCORED))
             .build()
         )
-        return cls(searcher, size, dimension, leaves)
-
-    @property
-    def size(self) -> int:
-        """How many items it holds."""
-        return self._size
-
-    @property
-    def dimension(self) -> int:
-        """Of the embeddings."""
-        return self._dimension
+        return cls(searcher, vectors, leaves)
 
     @property
     def leaves(self) -> int:
@@ -79,7 +68,7 @@ class ScannIndex(Index):
         # ScaNN ends the process when a path in its list of assets is not there, so they are looked for first.
         assets = _with_paths(path / _ASSETS, lambda name: str((path / name).resolve(strict=True)))
         searcher = scann.ScannSearcher(scann.scann_pybind.ScannNumpy(str(path), assets))
-        return cls(searcher, description.size, description.dimension, description.leaves)
+        return cls(searcher, load_vectors(path), description.leaves)
 
     def _write(self, path: Path) -> None:
         self._searcher.serialize(str(path))
@@ -93,11 +82,11 @@ class ScannIndex(Index):
         return rows, scores
 
     def _leaves_for(self, count: int) -> int:
-        return min(self._leaves, max(1, math.ceil(self._leaves * max(_SHARE_OF_LEAVES, _MARGIN * count / self._size))))
+        return min(self._leaves, max(1, math.ceil(self._leaves * max(_SHARE_OF_LEAVES, _MARGIN * count / self.size))))
 
     def _ask(self, queries: np.ndarray, count: int, leaves: int) -> tuple[np.ndarray, np.ndarray]:
         if self._leaves:
-            reorder = min(self._size, max(_LEAST_RESCORED, count * 2))
+            reorder = min(self.size, max(_LEAST_RESCORED, count * 2))
             found, scores = self._searcher.search_batched(queries, count, reorder, leaves)
         else:
             found, scores = self._searcher.search_batched(queries, count)

@@ -35,7 +35,7 @@ def rerank(
         rows: [N] rows of the item table, best first.
         count: how many items are wanted; fewer are kept where the policy allows no more.
         policy: of the release.
-        seen: rows that the user has engaged with.
+        seen: rows that are left out because the user has engaged with them; none where the policy leaves none out.
         values: for every row of the item table its values of the attribute `policy.max_share_by`; None where the
             policy names none.
 
@@ -49,7 +49,7 @@ def rerank(
     for place, row in enumerate(rows.tolist()):
         if len(kept) == count:
             break
-        if policy.exclude_seen and row in seen:
+        if row in seen:
             removed.append((place, SEEN))
             continue
         of_item = set(values[row]) if values is not None and policy.max_share_by else set()

@@ -25,7 +25,8 @@ class PredictionRecord:
         received_at: when the gateway got it, unix seconds.
         user_id: as it came.
         features: user and context features by name, as stored: null where missing.
-        items: what was shown: `item_id`, `position` from 1, `score`, `retrieval_score` (null in a fallback).
+        items: what was shown: `item_id`, `position` from 1, `score`, `probability` and
+            `retrieval_score` (null in a fallback), `source` of the candidate.
         stage_ms: milliseconds that each stage took, by stage.
         removed: items that re-ranking left out on the way: `item_id`, `reason`.
         fallback: how a degraded answer was made; null otherwise.

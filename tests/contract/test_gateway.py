@@ -16,7 +16,7 @@ from serving.model_client import ModelClient
 from serving.model_server.server import ModelServer
 from serving.releases import ReleaseStore
 from serving.telemetry import TelemetryWriter, read_predictions
-from tests.contract.tiny_release import FakeUsers, release
+from tests.contract.tiny_release import SPEC, FakeUsers, release
 
 NOON = 1_700_049_600  # 2023-11-15T12:00:00Z
 USERS = {
@@ -33,9 +33,9 @@ def sigmoid(x):
 class Gateway:
     """A gateway in this process, on a model server in this process."""
 
-    def __init__(self, made, home, config=None, policy=None):
+    def __init__(self, made, home, config=None, policy=None, spec=SPEC):
         self.home = home
-        self.version = release(ReleaseStore(home / "releases"), made, policy)
+        self.version = release(ReleaseStore(home / "releases"), made, policy, spec)
         self.server = self.start_server(0)
         self.users = FakeUsers(USERS)
         self.telemetry = TelemetryWriter(home / "telemetry")
@@ -126,6 +126,31 @@ def test_seen_items_stay_when_the_policy_says_so(start):
     assert [item["item_id"] for item in ask(client, count=1).json()["items"]] == ["5"]
 
 
+REPEATEDLY = SPEC.model_copy(update={"consumption": "repeatedly"})
+
+
+def test_where_items_are_consumed_repeatedly_what_the_user_had_is_a_candidate_source_of_its_own(start):
+    config = GatewayConfig(candidates=1, timeout_seconds=30)
+    gateway, client = start(spec=REPEATEDLY, config=config)
+    answer = ask(client, count=5).json()
+    # Items 3 and 5 are in the reader's histories; of the others 2 is nearest (2 * 40 + 2). The ranker orders them.
+    assert [item["item_id"] for item in answer["items"]] == ["5", "3", "2"]
+    items = gateway.records()[-1]["items"]
+    assert [item["source"] for item in items] == ["history", "history", "two_tower"]
+    assert [item["retrieval_score"] for item in items] == [5.0, 43.0, 82.0]
+
+
+def test_own_items_as_candidates_are_bounded_and_take_turns_between_histories(start):
+    _, client = start(spec=REPEATEDLY, config=GatewayConfig(candidates=1, history_candidates=1, timeout_seconds=30))
+    # The newest of the first history (last_likes) is item 3.
+    assert [item["item_id"] for item in ask(client, count=5).json()["items"]] == ["3", "2"]
+
+
+def test_a_policy_may_leave_out_what_was_seen_where_items_are_consumed_repeatedly(start):
+    _, client = start(spec=REPEATEDLY, policy=RerankConfig(exclude_seen=True))
+    assert "5" not in [item["item_id"] for item in ask(client, count=5).json()["items"]]
+
+
 def test_no_value_takes_more_than_its_share(start):
     gateway, client = start(policy=RerankConfig(max_share_by="genre", max_share=0.5))
     answer = ask(client, user="nobody", count=2).json()
@@ -208,7 +233,11 @@ def test_every_answer_is_recorded_with_what_it_was_made_from(start):
     assert [(item["item_id"], item["position"]) for item in record["items"]] == [("4", 1), ("3", 2)]
     # Retrieval: 2 * 30 + 4 and 2 * 20 + 3.
     assert [item["retrieval_score"] for item in record["items"]] == [64.0, 43.0]
-    assert [item["score"] for item in record["items"]] == [item["score"] for item in answer["items"]]
+    assert [item["source"] for item in record["items"]] == ["two_tower", "two_tower"]
+    for name in ("score", "probability"):
+        assert [item[name] for item in record["items"]] == [item[name] for item in answer["items"]]
+    # The tiny ranker gives half of the score as the probability; item 4 has the bonus of the phone.
+    assert [item["probability"] for item in answer["items"]] == pytest.approx([sigmoid(2) / 2, sigmoid(0) / 2])
     assert list(record["stage_ms"]) == ["online_features", "user_tower", "index", "ranker", "rerank"]
     assert record["fallback"] is None
     assert cold_record["request_id"] == cold["request_id"]
@@ -248,7 +277,8 @@ def test_popular_items_stand_in_while_the_model_server_is_away(start):
     records = gateway.records()
     assert [record["fallback"] for record in records] == ["popular", None]
     assert records[0]["fallback_reason"].startswith("user_tower: ")
-    assert records[0]["items"][0]["retrieval_score"] is None
+    assert records[0]["items"][0]["retrieval_score"] is records[0]["items"][0]["probability"] is None
+    assert records[0]["items"][0]["source"] == "popular"
     assert 'recloop_gateway_fallbacks_total{stage="user_tower"} 1.0' in client.get("/metrics").text
 
 
@@ -283,17 +313,18 @@ def test_popular_items_stand_in_when_the_time_is_up(start):
     assert (response.status_code, response.json()["fallback"]) == (200, "popular")
 
 
-def test_a_ranker_that_gives_no_numbers_is_not_believed(start, monkeypatch):
+@pytest.mark.parametrize("broken", ["score", "probability"])
+def test_a_ranker_that_gives_no_numbers_is_not_believed(start, monkeypatch, broken):
     gateway, client = start()
     predict = gateway.funnel._client.predict
 
-    async def broken(model, version, inputs, output, timeout_seconds):
-        answer = await predict(model, version, inputs, output, timeout_seconds)
-        return answer * np.float32("nan") if model == "ranker" else answer
+    async def break_one(model, version, inputs, outputs, timeout_seconds):
+        answer = await predict(model, version, inputs, outputs, timeout_seconds)
+        return {name: v * np.float32("nan") if name == broken else v for name, v in answer.items()}
 
-    monkeypatch.setattr(gateway.funnel._client, "predict", broken)
+    monkeypatch.setattr(gateway.funnel._client, "predict", break_one)
     assert ask(client).json()["fallback"] == "popular"
-    assert gateway.records()[0]["fallback_reason"].startswith("ranker: expected 4 finite scores")
+    assert gateway.records()[0]["fallback_reason"].startswith(f"ranker: expected 4 finite values of {broken}")
 
 
 def test_metrics_count_requests_by_status_and_time_the_stages(start):

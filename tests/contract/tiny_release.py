@@ -96,7 +96,7 @@ def save_models(folder: Path, dimension: int = 2, largest_score: float = 1.0) ->
             digits = tf.where(inputs["item_id"] == "", "0", inputs["item_id"])
             logit = tf.strings.to_number(digits) - 3.0 + bonus
             score = largest_score * tf.sigmoid(logit)
-            return {"score": score, "probability": score}
+            return {"score": score, "probability": score / 2.0}
 
     user_tower, item_tower, ranker = UserTower(), ItemTower(), Ranker()
     tf.saved_model.save(user_tower, str(folder / "user_tower"), signatures=user_tower.embed)
@@ -116,7 +116,7 @@ def save_catalogue(folder: Path, window: dict[str, str] | None = None) -> None:
     write_item_table(folder / "items.arrow", SPEC, item_features(), np.array(LIKES), titles, window)
 
 
-def release_parts(folder: Path, policy: RerankConfig | None = None) -> ReleaseParts:
+def release_parts(folder: Path, policy: RerankConfig | None = None, spec: FeatureSpec = SPEC) -> ReleaseParts:
     """The parts that `save_models` and `save_catalogue` wrote."""
     for name in ("schema.pbtxt", "training_statistics.pb"):
         (folder / name).write_bytes(b"")
@@ -128,14 +128,14 @@ def release_parts(folder: Path, policy: RerankConfig | None = None) -> ReleasePa
         item_table=folder / "items.arrow",
         schema=folder / "schema.pbtxt",
         training_statistics=folder / "training_statistics.pb",
-        feature_spec=SPEC,
+        feature_spec=spec,
         rerank_policy=policy or RerankConfig(),
     )
 
 
-def release(store: ReleaseStore, made: Path, policy: RerankConfig | None = None) -> int:
+def release(store: ReleaseStore, made: Path, policy: RerankConfig | None = None, spec: FeatureSpec = SPEC) -> int:
     """Writes a release and makes it stable."""
-    version = store.write(release_parts(made, policy), {"run_id": "test"}, {}, {"blessed": True})
+    version = store.write(release_parts(made, policy, spec), {"run_id": "test"}, {}, {"blessed": True})
     store.move_stable(version, "test", "for a test", {})
     return version
 

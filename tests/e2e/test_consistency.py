@@ -69,4 +69,5 @@ def test_scores_equal_those_of_the_training_path(trained, predictions, offline):
         )
         logged = prediction["items"]
         np.testing.assert_allclose([item["retrieval_score"] for item in logged], retrieval, atol=1e-5, rtol=1e-5)
-        np.testing.assert_allclose([item["score"] for item in logged], scores["score"], atol=1e-5, rtol=0)
+        for name in ("score", "probability"):
+            np.testing.assert_allclose([item[name] for item in logged], scores[name], atol=1e-5, rtol=0)

@@ -25,6 +25,14 @@ def test_search_orders_by_inner_product(config):
 
 
 @pytest.mark.parametrize("config", [BRUTE, SCANN])
+def test_score_gives_the_inner_product_of_any_row_also_after_loading(config, tmp_path):
+    build_index(VECTORS, config).save(tmp_path)
+    index = load_index(tmp_path)
+    assert index.score(QUERY[0], np.array([4, 2, 2])).tolist() == [0.5, 4.0, 4.0]
+    assert index.score(QUERY[0], np.array([], np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize("config", [BRUTE, SCANN])
 def test_search_gives_the_whole_catalogue_when_k_is_larger(config):
     rows, scores = build_index(VECTORS, config).search(np.array([[1, 2]], np.float32), 50)
     # 1*1+0=1, 2, 2+4=6, -1+6=5, 1: rows 0 and 4 tie.
@@ -61,7 +69,7 @@ def test_search_refuses_queries_of_another_dimension():
 
 def test_places_that_an_approximate_search_cannot_fill_have_no_row():
     class Forgetful(Index):
-        kind, size, dimension = "forgetful", 4, 2
+        kind = "forgetful"
         load = _write = None
 
         def _nearest(self, queries, count):
@@ -69,7 +77,7 @@ def test_places_that_an_approximate_search_cannot_fill_have_no_row():
             return np.array([rows[:count]]), np.array([scores[:count]], np.float32)
 
     Forgetful.__abstractmethods__ = frozenset()
-    rows, scores = Forgetful().search(QUERY, 3, exclude=[3])
+    rows, scores = Forgetful(VECTORS[:4]).search(QUERY, 3, exclude=[3])
     assert rows.tolist() == [[1, NO_ROW, NO_ROW]]
     assert scores.tolist() == [[8.0, -np.inf, -np.inf]]
 

@@ -328,17 +328,19 @@ def test_the_client_predicts_and_knows_what_is_available(server):
     async def ask():
         client = ModelClient(server.address)
         inputs = {"x": np.array([1.0, 2.0], np.float32), "name": np.array(["a", b"b"], object)}
-        scores = await client.predict("doubler", 1, inputs, "y", 30)
-        names = await client.predict("doubler", 3, inputs, "name", 30)
+        scores = await client.predict("doubler", 1, inputs, ["y"], 30)
+        names = await client.predict("doubler", 3, inputs, ["name", "y"], 30)
         available = await client.is_available("doubler", 1, 30), await client.is_available("doubler", 2, 30)
         with pytest.raises(ModelServerError, match="NOT_FOUND Servable not found") as error:
-            await client.predict("doubler", 2, inputs, "y", 30)
+            await client.predict("doubler", 2, inputs, ["y"], 30)
         await client.close()
         return scores, names, available, error.value.code
 
     scores, names, available, code = asyncio.run(ask())
-    assert (scores.tolist(), scores.dtype) == ([2.0, 4.0], np.float32)
-    assert names.tolist() == [b"A", b"B"]
+    assert list(scores) == ["y"]
+    assert (scores["y"].tolist(), scores["y"].dtype) == ([2.0, 4.0], np.float32)
+    assert set(names) == {"name", "y"}
+    assert names["name"].tolist() == [b"A", b"B"]
     assert available == (True, False)
     assert code == grpc.StatusCode.NOT_FOUND
 
@@ -347,7 +349,7 @@ def test_the_client_gives_up_at_the_deadline():
     async def ask(port):
         client = ModelClient(f"127.0.0.1:{port}")
         with pytest.raises(ModelServerError) as error:
-            await client.predict("doubler", 1, {"x": np.ones(1, np.float32)}, "y", 0.2)
+            await client.predict("doubler", 1, {"x": np.ones(1, np.float32)}, ["y"], 0.2)
         await client.close()
         return error.value.code
 

@@ -22,10 +22,8 @@ def test_fewer_candidates_than_wanted_are_all_kept():
     assert places(rerank(ROWS[:0], 10, RerankConfig(), set(), None)) == ([], [])
 
 
-def test_seen_items_are_left_out_only_when_the_policy_says_so():
-    kept = rerank(ROWS, 3, RerankConfig(exclude_seen=True), {3, 2}, None)
-    assert places(kept) == ([0, 2, 3], [(1, "seen")])
-    assert places(rerank(ROWS, 3, RerankConfig(exclude_seen=False), {3, 2}, None)) == ([0, 1, 2], [])
+def test_seen_items_are_left_out_with_the_reason():
+    assert places(rerank(ROWS, 3, RerankConfig(), {3, 2}, None)) == ([0, 2, 3], [(1, "seen")])
 
 
 def test_a_value_takes_no_more_than_its_share():
