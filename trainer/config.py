@@ -58,7 +58,7 @@ class SampledNegatives(StrictModel):
     """
 
     number: int = Field(default=4, ge=0)
-    from_retrieval: float = Field(default=0.0, ge=0, le=1)
+    from_retrieval: float = Field(default=0.25, ge=0, le=1)
     retrieval_depth: int = Field(default=200, ge=1)
 
 
@@ -123,6 +123,7 @@ class RankingConfig(StrictModel):
         epochs, batch_size, learning_rate, patience, seed: as for retrieval; patience counts validation NDCG@100.
         liking_epochs: most further epochs of the liking head alone; their patience counts the mean of its AUC and its
             per-user AUC on the validation impressions.
+        liking_learning_rate: of Adam in those.
     """
 
     model: Literal["dcn_v2", "dlrm", "boosted_trees"] = "dcn_v2"
@@ -141,7 +142,7 @@ class RankingConfig(StrictModel):
     liking_units: tuple[int, ...] = (32,)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     loss: Literal["pointwise", "pairwise", "listwise"] = "pointwise"
-    within_users: float = Field(default=0.0, ge=0)
+    within_users: float = Field(default=1.0, ge=0)
     sampled_negatives: SampledNegatives = SampledNegatives()
     impressions_are_choices: bool = False
     liking_weights: tuple[float, ...] = Field(default=(0.0, 0.5, 1.0), min_length=1)
@@ -151,6 +152,7 @@ class RankingConfig(StrictModel):
     boosted_trees: BoostedTreesConfig = BoostedTreesConfig()
     epochs: int = Field(default=4, ge=1)
     liking_epochs: int = Field(default=4, ge=0)
+    liking_learning_rate: float = Field(default=0.001, gt=0)
     batch_size: int = Field(default=512, ge=2)
     learning_rate: float = Field(default=0.003, gt=0)
     patience: int = Field(default=2, ge=1)

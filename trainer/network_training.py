@@ -16,6 +16,9 @@ from trainer.selection import Selection
 
 Step = Callable[[Nested], tf.Tensor]
 
+LIKING_BATCHES = 2
+"""How many times as large batches are while the liking head is trained alone."""
+
 
 def train_network(
     network: NeuralRanker,
@@ -40,15 +43,15 @@ def train_network(
     """
     generator = np.random.default_rng(config.seed)
 
-    def epoch(step: Step) -> Callable[[int], float]:
+    def epoch(step: Step, rows: int) -> Callable[[int], float]:
         # No stretches of time: the sampled items are as of each impression's own instant.
-        return lambda _: float(np.mean([step(batch) for batch in feed.batches(batch_size, None, generator)]))
+        return lambda _: float(np.mean([step(batch) for batch in feed.batches(rows, None, generator)]))
 
     together = _step(network, config, lists, alone=False)
     # Building the layers needs one pass; only then do the variables exist.
     together(next(feed.batches(batch_size, None, np.random.default_rng(config.seed))))
     train_epochs(
-        epoch(together),
+        epoch(together, batch_size),
         lambda: selection.best_weights()[1],
         network.trainable_variables,
         config.epochs,
@@ -57,7 +60,8 @@ def train_network(
     )
     if config.liking_epochs:
         train_epochs(
-            epoch(_step(network, config, lists, alone=True)),
+            # Pairs of impressions of one user grow with the square of a batch.
+            epoch(_step(network, config, lists, alone=True), LIKING_BATCHES * batch_size),
             selection.liking_quality,
             network.liking.trainable_variables,
             config.liking_epochs,
@@ -70,7 +74,7 @@ def train_network(
 def _step(network: NeuralRanker, config: RankingConfig, lists: ImpressionLists, alone: bool) -> Step:
     """A training step of both heads, or of the liking head alone."""
     attributes = lists.attributes()
-    optimizer = tf.keras.optimizers.legacy.Adam(config.learning_rate)
+    optimizer = tf.keras.optimizers.legacy.Adam(config.liking_learning_rate if alone else config.learning_rate)
     finding_loss = LOSSES[config.loss]
 
     def liking_loss(liking: tf.Tensor, batch: Nested) -> tf.Tensor:

@@ -6,9 +6,6 @@ import tensorflow as tf
 
 from trainer.rankers.attention import TargetAttention
 
-PRIOR_ENTRIES = 10.0
-"""How many entries of no excess a history is taken to begin with: few entries say little of the user."""
-
 
 class LikingNetwork(tf.keras.layers.Layer):
     """The logit of liking: a small network over plain features, with a linear part.
@@ -16,9 +13,7 @@ class LikingNetwork(tf.keras.layers.Layer):
     What is liked is learned from impressions alone, a few for each user, and a network as wide as the one that finds
     items learns them by heart within an epoch. So this one reads item vectors and histories as the finding head
     shapes them, from far more pairs, and sends no gradient back into them. Of the histories it reads how much of what
-    resembles the candidate was liked and how much was not, and by how much the user liked it more than its own
-    quality would let expect; and that excess over the whole history, which is how lenient the user is. (A share of
-    likes alone takes for lenient who merely met good items.)
+    resembles the candidate was liked and how much was not.
 
     Args:
         lengths: of the histories.
@@ -38,9 +33,6 @@ class LikingNetwork(tf.keras.layers.Layer):
             tf.keras.layers.Dense(units, activation="relu", kernel_initializer=glorot(seed=seed + 10 + place))
             for place, units in enumerate(hidden_units)
         ]
-        self.quality = tf.keras.layers.Dense(
-            1, activation="sigmoid", kernel_initializer=glorot(seed=seed + 30), name="quality"
-        )
         self.dropout = tf.keras.layers.Dropout(dropout, seed=seed)
         self.out = tf.keras.layers.Dense(1, kernel_initializer=glorot(seed=seed + 20))
 
@@ -63,15 +55,10 @@ class LikingNetwork(tf.keras.layers.Layer):
             training: whether to drop units.
         """
         vector = tf.stop_gradient(vector)
-        read, leniency = [], []
-        for attention, (ids, entries, outcomes) in zip(self.attention, histories, strict=True):
-            entries, present = tf.stop_gradient(entries), ids > 0
-            counted = tf.cast(present, tf.float32)
-            excess = (outcomes - self.quality(entries)[..., 0]) * counted
-            read.append(attention(vector, entries, present, tf.stack([outcomes, 1.0 - outcomes, excess], axis=-1))[1])
-            total = tf.reduce_sum(counted, axis=1, keepdims=True) + PRIOR_ENTRIES
-            leniency.append(tf.reduce_sum(excess, axis=1, keepdims=True) / total)
-        request = tf.concat([request, *leniency], axis=-1)
+        read = [
+            attention(vector, tf.stop_gradient(entries), ids > 0, tf.stack([outcomes, 1.0 - outcomes], axis=-1))[1]
+            for attention, (ids, entries, outcomes) in zip(self.attention, histories, strict=True)
+        ]
         repeated = tf.repeat(request[:, None, :], tf.shape(vector)[1], axis=1)
         plain = tf.concat([repeated, numbers, *read], axis=-1)
         x = tf.concat([plain, self.dropout(vector, training=training)], axis=-1)
