@@ -50,7 +50,7 @@ def training(
         events=tables["events"],
         item_features=item_features,
     )
-    ranking = train_ranker(config=config, examples=examples, item_features=item_features, **towers)
+    ranking = train_ranker(config=config, **start, examples=examples, item_features=item_features, **towers)
 
     evaluation = evaluate(
         config=config,

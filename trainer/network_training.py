@@ -1,10 +1,12 @@
 """Training of the neural rankers."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
+from feature_repo.progress import report_progress
 from trainer.config import RankingConfig
 from trainer.embeddings import apply_gradients
 from trainer.epochs import train_epochs
@@ -13,6 +15,8 @@ from trainer.impressions import ImpressionLists, candidates
 from trainer.rankers.neural import NeuralRanker
 from trainer.ranking_losses import LOSSES, within_users
 from trainer.selection import Selection
+from trainer.two_tower import ITEM_KEY
+from trainer.warm_start import Parent, load_weights
 
 Step = Callable[[Nested], tf.Tensor]
 
@@ -27,6 +31,7 @@ def train_network(
     feed: Feed,
     batch_size: int,
     selection: Selection,
+    parent: Parent | None = None,
 ) -> None:
     """Trains both heads together, until candidates are ordered best; then the liking head alone, until it is best.
 
@@ -40,6 +45,10 @@ def train_network(
         feed: of the training rows, prepared by `lists`.
         batch_size: impressions a step.
         selection: of the validation rows.
+        parent: whose weights training starts from.
+
+    Raises:
+        ConfigError: if the parent is of another configuration.
     """
     generator = np.random.default_rng(config.seed)
 
@@ -50,6 +59,9 @@ def train_network(
     together = _step(network, config, lists, alone=False)
     # Building the layers needs one pass; only then do the variables exist.
     together(next(feed.batches(batch_size, None, np.random.default_rng(config.seed))))
+    if parent is not None:
+        content = partial(_embed_content, network, lists) if network.attribute_features else None
+        report_progress(load_weights(network, lists.preprocessing, parent, ITEM_KEY, content))
     train_epochs(
         epoch(together, batch_size),
         lambda: selection.best_weights()[1],
@@ -69,6 +81,11 @@ def train_network(
             "auc (mean of all users' and each user's)",
             start=selection.liking_quality(),
         )
+
+
+def _embed_content(network: NeuralRanker, lists: ImpressionLists) -> tuple[np.ndarray, np.ndarray]:
+    """Ids [m] of all items and their embedded attributes [m, width]."""
+    return lists.catalogue.item_ids, network.embedding.dense(network.attribute_features, lists.attributes()).numpy()
 
 
 def _step(network: NeuralRanker, config: RankingConfig, lists: ImpressionLists, alone: bool) -> Step:

@@ -23,6 +23,7 @@ from trainer.rankers.neural import NeuralRanker
 from trainer.scoring import Towers
 from trainer.selection import Selection, Weights
 from trainer.tree_training import train_trees
+from trainer.warm_start import Parent, extend
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def train_ranking(
     validation: ExampleFile,
     catalogue: Catalogue,
     towers: Towers,
+    parent: Parent | None = None,
 ) -> RankingModel:
     """Trains the ranker on impressions and sampled items.
 
@@ -67,9 +69,15 @@ def train_ranking(
         validation: rows on which the epoch, the retrieval score's weight and the calibration are chosen.
         catalogue: items with the features that ranking or retrieval takes.
         towers: the exported retrieval model.
+        parent: whose weights training starts from; trees are always grown anew.
+
+    Raises:
+        ConfigError: if the parent is of another configuration.
     """
     tf.keras.utils.set_random_seed(config.seed)
     preprocessing = learn_preprocessing(spec, "ranking", train)
+    if parent is not None:
+        preprocessing = extend(preprocessing, parent)
     network = make_ranker(spec, preprocessing, config)
     counts = count_items(train, catalogue, positives_only=False)
     engagements = Engagements.read((train.path,), catalogue.item_ids)
@@ -86,7 +94,7 @@ def train_ranking(
         train_trees(network, config, lists, rows)
     elif isinstance(network, NeuralRanker):
         batch_size = min(config.batch_size, int(counts.sum()))
-        train_network(network, config, lists, Feed(rows, lists.prepare), batch_size, selection)
+        train_network(network, config, lists, Feed(rows, lists.prepare), batch_size, selection, parent)
     weights, ndcg = selection.best_weights()
     finding, liking, retrieval = selection.impression_logits()
     labels = selection.impression_labels

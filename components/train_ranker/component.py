@@ -8,6 +8,8 @@ from components.image import STEP_IMAGE
 @dsl.component(base_image=STEP_IMAGE, install_kfp_package=False)
 def train_ranker(
     config: str,
+    release_store: str,
+    warm_start: str,
     examples: dsl.Input[dsl.Dataset],
     item_features: dsl.Input[dsl.Dataset],
     user_tower: dsl.Input[dsl.Model],
@@ -18,6 +20,7 @@ def train_ranker(
     """Trains the ranker, weighs in the retrieval score, calibrates and exports it."""
     from pathlib import Path
 
+    from components.parent import parent_model
     from components.project import read_section
     from components.train_ranker.train_ranker import RankerPaths, train_ranker
     from feature_repo.spec import FeatureSpec
@@ -32,6 +35,7 @@ def train_ranker(
             user_tower=Path(user_tower.path),
             item_tower=Path(item_tower.path),
             ranker=Path(ranker.path),
+            parent=parent_model(Path(release_store), warm_start, "ranker"),
         ),
     )
     for name, value in found.items():

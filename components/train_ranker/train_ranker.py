@@ -10,13 +10,14 @@ from trainer.config import RankingConfig
 
 @dataclass(frozen=True)
 class RankerPaths:
-    """What the step reads and writes."""
+    """What the step reads and writes; `parent` is the name and ranker of the release that training starts from."""
 
     examples: Path
     item_features: Path
     user_tower: Path
     item_tower: Path
     ranker: Path
+    parent: tuple[str, Path] | None = None
 
 
 def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPaths) -> dict[str, float]:
@@ -35,13 +36,16 @@ def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPath
     from trainer.export import export_ranker
     from trainer.ranking import train_ranking
     from trainer.scoring import Towers
+    from trainer.warm_start import read_parent
 
     train, validation = open_examples(paths.examples, "train"), open_examples(paths.examples, "validation")
     item_inputs = dict.fromkeys((*features.inputs("item", "retrieval"), *features.inputs("item", "ranking")))
     catalogue = Catalogue(item_inputs, paths.item_features)
     sampled = config.sampled_negatives.number
     report_progress(f"{config.model}: {len(train):,} impressions, each with {sampled} sampled items")
-    model = train_ranking(features, config, train, validation, catalogue, Towers(paths.user_tower, paths.item_tower))
+    towers = Towers(paths.user_tower, paths.item_tower)
+    parent = read_parent(paths.parent[1], paths.parent[0]) if paths.parent else None
+    model = train_ranking(features, config, train, validation, catalogue, towers, parent)
     report_progress(
         f"weights: liking {model.weights.liking:g}, retrieval score {model.weights.retrieval:g}; "
         f"calibrated on {len(validation):,} impressions"

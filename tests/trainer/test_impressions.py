@@ -15,6 +15,7 @@ from trainer.rankers.making import make_ranker
 from trainer.ranking import train_ranking
 from trainer.retrieval import train_two_tower
 from trainer.scoring import ExportedRanker, Towers
+from trainer.warm_start import read_parent
 
 RETRIEVAL = RetrievalConfig(embedding_dimension=4, hidden_units=(8,), history_pools=2, epochs=1, batch_size=8)
 RANKING = RankingConfig(
@@ -151,3 +152,17 @@ def test_every_ranker_is_served_by_one_signature(tables, options, tmp_path):
     again = train_ranking(SPEC, config, train, validation, catalogue, towers)
     assert again.validation_auc == pytest.approx(model.validation_auc, abs=1e-4)
     assert again.validation_ndcg == pytest.approx(model.validation_ndcg, abs=1e-4)
+
+
+@pytest.mark.parametrize("model", ["dcn_v2", "dlrm"])
+def test_a_ranker_that_has_not_been_trained_on_scores_as_its_parent(tables, tmp_path, capsys, model):
+    _, (train, validation, test), catalogue, towers = tables
+    config = RANKING.model_copy(update={"model": model})
+    first = train_ranking(SPEC, config, train, validation, catalogue, towers)
+    export_ranker(first, SPEC, tmp_path / "ranker")
+    still = config.model_copy(update={"epochs": 0, "liking_epochs": 0, "seed": 5})
+    parent = read_parent(tmp_path / "ranker", "release 3")
+    child = train_ranking(SPEC, still, train, validation, catalogue, towers, parent)
+    assert child.validation_auc == pytest.approx(first.validation_auc, abs=1e-6)
+    assert child.validation_ndcg == pytest.approx(first.validation_ndcg, abs=1e-6)
+    assert "started from release 3" in capsys.readouterr().out
