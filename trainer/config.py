@@ -117,6 +117,20 @@ class BoostedTreesConfig(StrictModel):
     most_rows: int = Field(default=500_000, ge=1)
 
 
+class SimilarityConfig(StrictModel):
+    """How items go together, learned in closed form from who engaged with what.
+
+    Attributes:
+        items: how many items, the most engaged with, it knows; memory and release grow with its square. 0 for none.
+        regularisation: of the linear model; more forgets rare items.
+        decay: factor of each older engagement of the user.
+    """
+
+    items: int = Field(default=4000, ge=0, le=20_000)
+    regularisation: float = Field(default=500.0, gt=0)
+    decay: float = Field(default=0.85, gt=0, le=1)
+
+
 class RankingConfig(StrictModel):
     """The ranker.
 
@@ -143,10 +157,11 @@ class RankingConfig(StrictModel):
         sampled_negatives: items drawn for each impression.
         impressions_are_choices: whether users came to the impressions of their own accord, as with ratings and
             plays, rather than being shown them. What they chose is then found, liked or not.
-        liking_weights, retrieval_weights: candidates for the weights, in the final logit, of the liking head and of
-            the retrieval score beside the finding head; the pair with the best validation NDCG@100 is kept. They are
-            fitted on rows that no model was trained on, because on its own training positives retrieval is too sure
-            of itself.
+        similarity: how items go together.
+        liking_weights, retrieval_weights, similarity_weights: candidates for the weights, in the final logit, of the
+            liking head, of the retrieval score and of the similarity to the user's history beside the finding head;
+            those with the best validation NDCG@100 are kept. They are fitted on rows that no model was trained on,
+            because on its own training positives each is too sure of itself.
         calibration: of `probability`: `platt` or `isotonic`. `score` is always scaled by Platt.
         selection_queries: validation queries on which epochs and weights are compared.
         boosted_trees: of that model.
@@ -177,6 +192,8 @@ class RankingConfig(StrictModel):
     impressions_are_choices: bool = False
     liking_weights: tuple[float, ...] = Field(default=(0.0, 0.5, 1.0), min_length=1)
     retrieval_weights: tuple[float, ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 1.0, 1.5), min_length=1)
+    similarity: SimilarityConfig = SimilarityConfig()
+    similarity_weights: tuple[float, ...] = Field(default=(0.0, 8.0, 16.0, 32.0), min_length=1)
     calibration: Literal["platt", "isotonic"] = "platt"
     selection_queries: int = Field(default=2000, ge=1)
     boosted_trees: BoostedTreesConfig = BoostedTreesConfig()

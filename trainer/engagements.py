@@ -1,6 +1,6 @@
 """What each user had engaged with before an instant."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -30,12 +30,13 @@ class Engagements:
         self._build({"given": rows}, "SELECT * FROM given WHERE item >= 0")
 
     @classmethod
-    def read(cls, paths: Iterable[Path], item_ids: np.ndarray) -> "Engagements":
-        """Those of the rows of Parquet files with `user_id`, `item_id` and `timestamp`.
+    def read(cls, paths: Iterable[Path], item_ids: np.ndarray, positives_only: bool = False) -> "Engagements":
+        """Those of the rows of Parquet files with `user_id`, `item_id`, `timestamp` and `label`.
 
         Args:
             paths: of the files; read in bounded memory.
             item_ids: [m] the catalogue's, in the order of codes; other items are left out.
+            positives_only: whether rows with label 0 count for nothing.
         """
         made = cls.__new__(cls)
         catalogue = pa.table({"item_id": pa.array(item_ids, pa.string()), "item": pa.array(range(len(item_ids)))})
@@ -43,6 +44,7 @@ class Engagements:
         query = f"""
             SELECT user_id, item, epoch_us(timestamp) AS instant
             FROM read_parquet([{files}]) JOIN catalogue USING (item_id)
+            WHERE {"label > 0" if positives_only else "TRUE"}
         """
         made._build({"catalogue": catalogue}, query)
         return made
@@ -66,6 +68,21 @@ class Engagements:
         query = f"SELECT item AS item_{name}, first AS first_{name} FROM firsts ORDER BY user_id, {order}"
         arrays = self._arrays.write(stream(connection, query), {f"item_{name}": np.int32, f"first_{name}": np.int64})
         return arrays[f"item_{name}"], arrays[f"first_{name}"]
+
+    def item_counts(self, items: int) -> np.ndarray:
+        """[items] how many users engaged with each item."""
+        return np.bincount(self._items_by_item, minlength=items)
+
+    def by_user(self, users_at_once: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All engagements, some users at a time.
+
+        Yields:
+            Two arrays [pairs]: the user, from 0 within the part, and the item's code.
+        """
+        for begin in range(0, len(self._users), users_at_once):
+            starts = self._starts[begin : begin + users_at_once + 1]
+            users = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+            yield users, self._items_by_item[starts[0] : starts[-1]].astype(np.int64)
 
     def before(self, user_ids: np.ndarray, instants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Items engaged with strictly before each query.

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from feature_repo.spec import REQUEST_TIMESTAMP, RETRIEVAL_SCORE, Elapsed, Feature, FeatureSpec
-from trainer.inputs import Preprocessing, input_signature
+from trainer.inputs import Encoded, Preprocessing, input_signature
 from trainer.rankers.interface import ItemSide, Logits
 from trainer.ranking import RankingModel
 from trainer.retrieval import RetrievalModel
@@ -69,8 +69,9 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
     query_features, item_features = spec.request_inputs("ranking"), spec.inputs("item", "ranking")
     spans = frozenset(f.name for f in item_features if isinstance(f.transform, Elapsed))
 
-    def outputs(logits: Logits, retrieval_score: tf.Tensor) -> dict[str, tf.Tensor]:
-        combined = model.weights.combine(logits.finding, logits.liking, retrieval_score)
+    def outputs(logits: Logits, retrieval_score: tf.Tensor, request: Encoded, keys: tf.Tensor) -> dict[str, tf.Tensor]:
+        similarity = 0.0 if model.similarity is None else model.similarity.score(request, keys)
+        combined = model.weights.combine(logits.finding, logits.liking, retrieval_score, similarity)
         return {
             "score": model.score_calibration.apply(combined),
             "probability": model.liking_calibration.apply(logits.liking),
@@ -88,8 +89,9 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
         encoded = preprocessing(inputs, inputs[REQUEST_TIMESTAMP])
         query = network.query_side(_only(encoded, query_features))
         side = network.item_side(_only(encoded, item_features))
-        logits = network.logits(query, ItemSide(*(part[None] for part in side)))
-        return {name: value[0] for name, value in outputs(logits, inputs[RETRIEVAL_SCORE][None]).items()}
+        items = ItemSide(*(part[None] for part in side))
+        found = outputs(network.logits(query, items), inputs[RETRIEVAL_SCORE][None], encoded, items.key)
+        return {name: value[0] for name, value in found.items()}
 
     many = [
         input_signature(query_features, None),
@@ -107,16 +109,19 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
         candidates: tf.Tensor,
         retrieval_score: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        query = network.query_side(preprocessing(requests, seconds))
+        request = preprocessing(requests, seconds)
+        query = network.query_side(request)
         fixed = preprocessing({name: value for name, value in items.items() if name not in spans})
         side = network.item_attributes(fixed).take(candidates)
         # The span from an item's instant to the request differs with the request, so it is made a pair at a time.
         spread = preprocessing({name: tf.gather(items[name], candidates) for name in spans}, seconds[:, None])
         numbers = {f.name: tf.gather(fixed[f.name], candidates) for f in network.activity_features if f.name in fixed}
         side = side._replace(activity=network.item_activity({**numbers, **spread}, side.vector))
-        return outputs(network.logits(query, side), retrieval_score)
+        return outputs(network.logits(query, side), retrieval_score, request, side.key)
 
-    _save(ServingModule(network, preprocessing, serve=score, score_many=score_many), preprocessing, ranker)
+    module = ServingModule(network, preprocessing, serve=score, score_many=score_many)
+    module.similarity = model.similarity
+    _save(module, preprocessing, ranker)
 
 
 def _only(encoded: dict[str, Any], features: tuple[Feature, ...]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from trainer.examples import ExampleFile
 from trainer.feed import Feed, count_items, learn_preprocessing
 from trainer.impressions import ImpressionLists
 from trainer.inputs import Preprocessing
+from trainer.item_similarity import ItemSimilarity, learn_similarity
 from trainer.metrics import area_under_roc, mean_user_area_under_roc
 from trainer.negatives import RetrievedNegatives
 from trainer.network_training import train_network
@@ -33,6 +34,7 @@ class RankingModel:
     Attributes:
         preprocessing: of its inputs.
         network: gives the logits of finding and liking.
+        similarity: how items go together; None where there is no history to hold candidates against.
         weights: of the final logit, by which candidates are ordered; chosen on validation queries.
         score_calibration: of the final logit, fitted on validation impressions.
         liking_calibration: of the liking head alone, fitted on the same.
@@ -43,6 +45,7 @@ class RankingModel:
 
     preprocessing: Preprocessing
     network: Ranker
+    similarity: ItemSimilarity | None
     weights: Weights
     score_calibration: Calibration
     liking_calibration: Calibration
@@ -89,22 +92,28 @@ def train_ranking(
         read += spec.request_inputs("retrieval")
     lists = ImpressionLists(spec, config, preprocessing, network, catalogue, counts, engagements, retrieved)
     rows = train.with_features(read)
-    selection = Selection(spec, config, preprocessing, network, train, validation, catalogue, towers)
+    # Where impressions are shown, not chosen, only what became of them says what goes together.
+    chosen = engagements
+    if not config.impressions_are_choices:
+        chosen = Engagements.read((train.path,), catalogue.item_ids, positives_only=True)
+    similarity = learn_similarity(network.query_features, preprocessing, catalogue, chosen, config.similarity)
+    selection = Selection(spec, config, preprocessing, network, train, validation, catalogue, towers, similarity)
     if isinstance(network, BoostedTreesRanker):
         train_trees(network, config, lists, rows)
     elif isinstance(network, NeuralRanker):
         batch_size = min(config.batch_size, int(counts.sum()))
         train_network(network, config, lists, Feed(rows, lists.prepare), batch_size, selection, parent)
     weights, ndcg = selection.best_weights()
-    finding, liking, retrieval = selection.impression_logits()
+    parts = selection.impression_logits()
     labels = selection.impression_labels
     return RankingModel(
         preprocessing,
         network,
+        similarity,
         weights,
-        score_calibration=fit_platt(weights.combine(finding, liking, retrieval), labels),
-        liking_calibration=fit_calibration(config.calibration, liking, labels),
+        score_calibration=fit_platt(weights.combine(*parts), labels),
+        liking_calibration=fit_calibration(config.calibration, parts[1], labels),
         validation_ndcg=ndcg,
-        validation_auc=area_under_roc(labels, liking),
-        validation_user_auc=mean_user_area_under_roc(labels, liking, selection.impression_users),
+        validation_auc=area_under_roc(labels, parts[1]),
+        validation_user_auc=mean_user_area_under_roc(labels, parts[1], selection.impression_users),
     )

@@ -14,11 +14,13 @@ from trainer.catalogue import Catalogue
 from trainer.config import RankingConfig
 from trainer.engagements import Engagements
 from trainer.examples import ExampleFile
-from trainer.inputs import Preprocessing
+from trainer.inputs import Encoded, Preprocessing
+from trainer.item_similarity import ItemSimilarity
 from trainer.metrics import area_under_roc, mean_user_area_under_roc, ndcg_at_k
 from trainer.rankers.interface import Logits, Ranker
 from trainer.retrieval import VALIDATION_SNAPSHOTS
 from trainer.scoring import Towers
+from trainer.two_tower import ITEM_KEY
 
 CANDIDATES = 500
 """Candidates of each validation query; fewer than in serving, which seldom changes the top ten."""
@@ -39,10 +41,11 @@ class Weights(NamedTuple):
 
     liking: float
     retrieval: float
+    similarity: float
 
-    def combine(self, finding: Any, liking: Any, retrieval_score: Any) -> Any:
+    def combine(self, finding: Any, liking: Any, retrieval_score: Any, similarity: Any) -> Any:
         """The final logit, of arrays or tensors."""
-        return finding + self.liking * liking + self.retrieval * retrieval_score
+        return finding + self.liking * liking + self.retrieval * retrieval_score + self.similarity * similarity
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class _Part:
     items: dict[str, tf.Tensor]
     candidates: np.ndarray
     retrieval_scores: np.ndarray
+    similarity: np.ndarray
     targets: np.ndarray
 
 
@@ -66,6 +70,7 @@ class Selection:
         train, validation: their rows.
         catalogue: items with the features that ranking or retrieval takes.
         towers: the exported retrieval model.
+        similarity: how items go together; None for no such part.
 
     Attributes:
         impression_labels, impression_users: [n] outcomes and user ids of the validation impressions.
@@ -81,8 +86,9 @@ class Selection:
         validation: ExampleFile,
         catalogue: Catalogue,
         towers: Towers,
+        similarity: ItemSimilarity | None,
     ) -> None:
-        self._config, self._network = config, network
+        self._config, self._network, self._similarity = config, network, similarity
         self._parts: list[_Part] = []
         self._collect_queries(spec, preprocessing, train, validation, catalogue, towers)
         self._collect_impressions(spec, preprocessing, validation, towers)
@@ -95,7 +101,9 @@ class Selection:
 
     def best_weights(self) -> tuple[Weights, float]:
         """The weights with the best NDCG@100 of the configured ones, and that value."""
-        choices = [Weights(*pair) for pair in product(self._config.liking_weights, self._config.retrieval_weights)]
+        config = self._config
+        of_similarity = config.similarity_weights if self._similarity is not None else (0.0,)
+        choices = [Weights(*one) for one in product(config.liking_weights, config.retrieval_weights, of_similarity)]
         sums = np.zeros(len(choices))
         queries = 0
         for part in self._parts:
@@ -106,7 +114,7 @@ class Selection:
             beyond = np.isneginf(part.retrieval_scores)
             retrieved = np.where(beyond, 0.0, part.retrieval_scores)
             for place, weights in enumerate(choices):
-                scores = np.where(beyond, -np.inf, weights.combine(finding, liking, retrieved))
+                scores = np.where(beyond, -np.inf, weights.combine(finding, liking, retrieved, part.similarity))
                 sums[place] += ndcg_at_k(candidate_ranks(scores, part.candidates, part.targets), CUTOFF).sum()
         best = int(sums.argmax())
         return choices[best], float(sums[best] / max(queries, 1))
@@ -116,13 +124,13 @@ class Selection:
 
         The one alone would be raised by what tells users apart, the other by forgetting it, which costs calibration.
         """
-        _, liking, _ = self.impression_logits()
+        liking = self.impression_logits()[1]
         overall = area_under_roc(self.impression_labels, liking)
         within = mean_user_area_under_roc(self.impression_labels, liking, self.impression_users)
         return overall if np.isnan(within) else (overall + within) / 2
 
-    def impression_logits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Finding logits, liking logits and retrieval scores of the validation impressions, [n] each."""
+    def impression_logits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Finding and liking logits, retrieval scores and similarities of the validation impressions, [n] each."""
         rows = len(self._impression_retrieval_scores)
         finding, liking = [], []
         for start in range(0, rows, REQUESTS_AT_ONCE):
@@ -134,7 +142,8 @@ class Selection:
             )
             finding.append(logits.finding.numpy()[:, 0])
             liking.append(logits.liking.numpy()[:, 0])
-        return np.concatenate(finding), np.concatenate(liking), self._impression_retrieval_scores
+        parts = np.concatenate(finding), np.concatenate(liking)
+        return *parts, self._impression_retrieval_scores, self._impression_similarity
 
     def _collect_queries(
         self,
@@ -163,6 +172,7 @@ class Selection:
             towers.embed_items,
             span / VALIDATION_SNAPSHOTS,
             CANDIDATES,
+            spec.repeats,
         )
         for part in found:
             for start in range(0, len(part.rows), REQUESTS_AT_ONCE):
@@ -170,13 +180,17 @@ class Selection:
                 rows = part.rows[here]
                 # Spans of time are taken to the middle request; they change little within a snapshot.
                 middle = np.full(len(catalogue), chosen.seconds[rows[len(rows) // 2]])
-                items = {f.name: part.items[f.name] for f in self._network.item_features}
+                features = {f.name: part.items[f.name] for f in self._network.item_features}
+                asked = {name: tf.constant(values[rows]) for name, values in requests.items()}
+                items = _tensors(preprocessing.encode(features, middle))
+                candidates = part.candidates[here]
                 self._parts.append(
                     _Part(
-                        requests={name: tf.constant(values[rows]) for name, values in requests.items()},
-                        items=_tensors(preprocessing.encode(items, middle)),
-                        candidates=part.candidates[here],
+                        requests=asked,
+                        items=items,
+                        candidates=candidates,
                         retrieval_scores=part.scores[here],
+                        similarity=self._similar(asked, items, candidates),
                         targets=targets[rows],
                     )
                 )
@@ -194,6 +208,23 @@ class Selection:
         encoded = _tensors(preprocessing.encode(shown.arrays(features), shown.seconds))
         self._impression_requests = {f.name: encoded[f.name] for f in self._network.query_features}
         self._impression_items = {f.name: encoded[f.name] for f in self._network.item_features}
+        self._impression_similarity = np.concatenate(
+            [np.empty(0, np.float32)]
+            + [
+                self._similar(
+                    {name: values[start : start + REQUESTS_AT_ONCE] for name, values in encoded.items()},
+                    {name: values[start : start + REQUESTS_AT_ONCE] for name, values in encoded.items()},
+                    np.arange(min(REQUESTS_AT_ONCE, len(shown) - start))[:, None],
+                )[:, 0]
+                for start in range(0, len(shown), REQUESTS_AT_ONCE)
+            ]
+        )
+
+    def _similar(self, requests: Encoded, items: Encoded, candidates: np.ndarray) -> np.ndarray:
+        """[n, k] similarity of candidates to the histories of the requests; zeros where items have none."""
+        if self._similarity is None:
+            return np.zeros(candidates.shape, np.float32)
+        return self._similarity.score(requests, tf.gather(items[ITEM_KEY], candidates)).numpy()
 
 
 def _tensors(arrays: Arrays) -> dict[str, tf.Tensor]:

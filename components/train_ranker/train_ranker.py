@@ -47,7 +47,8 @@ def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPath
     parent = read_parent(paths.parent[1], paths.parent[0]) if paths.parent else None
     model = train_ranking(features, config, train, validation, catalogue, towers, parent)
     report_progress(
-        f"weights: liking {model.weights.liking:g}, retrieval score {model.weights.retrieval:g}; "
+        f"weights: liking {model.weights.liking:g}, retrieval score {model.weights.retrieval:g}, "
+        f"similarity {model.weights.similarity:g}; "
         f"calibrated on {len(validation):,} impressions"
     )
     export_ranker(model, features, paths.ranker)
@@ -57,5 +58,6 @@ def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPath
         "validation_user_auc": model.validation_user_auc,
         "liking_weight": model.weights.liking,
         "retrieval_weight": model.weights.retrieval,
+        "similarity_weight": model.weights.similarity,
         "training_rows": len(train),
     }

@@ -231,6 +231,8 @@ def test_a_weight_is_chosen_from_those_configured(trained):
     assert ranking.weights.liking in RANKING.liking_weights
     assert ranking.weights.retrieval in RANKING.retrieval_weights
     towers = Towers(folder / "user_tower", folder / "item_tower")
-    config = RANKING.model_copy(update={"liking_weights": (7.0,), "retrieval_weights": (-3.0,), "epochs": 1})
+    assert ranking.weights.similarity in RANKING.similarity_weights
+    only = {"liking_weights": (7.0,), "retrieval_weights": (-3.0,), "similarity_weights": (5.0,), "epochs": 1}
+    config = RANKING.model_copy(update=only)
     model = train_ranking(SPEC, config, splits["train"], splits["validation"], catalogue, towers)
-    assert model.weights == (7.0, -3.0)
+    assert model.weights == (7.0, -3.0, 5.0)
