@@ -172,7 +172,7 @@ class RankingConfig(StrictModel):
     liking_units: tuple[int, ...] = (32,)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     loss: Literal["pointwise", "pairwise", "listwise"] = "pointwise"
-    within_users: float = Field(default=1.0, ge=0)
+    within_users: float = Field(default=2.0, ge=0)
     sampled_negatives: SampledNegatives = SampledNegatives()
     impressions_are_choices: bool = False
     liking_weights: tuple[float, ...] = Field(default=(0.0, 0.5, 1.0), min_length=1)
