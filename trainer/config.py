@@ -181,7 +181,7 @@ class RankingConfig(StrictModel):
     selection_queries: int = Field(default=2000, ge=1)
     boosted_trees: BoostedTreesConfig = BoostedTreesConfig()
     epochs: int = Field(default=4, ge=1)
-    liking_epochs: int = Field(default=4, ge=0)
+    liking_epochs: int = Field(default=2, ge=0)
     liking_learning_rate: float = Field(default=0.001, gt=0)
     batch_size: int = Field(default=512, ge=2)
     learning_rate: float = Field(default=0.003, gt=0)
