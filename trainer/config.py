@@ -187,7 +187,7 @@ class RankingConfig(StrictModel):
     liking_units: tuple[int, ...] = (32,)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     loss: Literal["pointwise", "pairwise", "listwise"] = "pointwise"
-    within_users: float = Field(default=1.0, ge=0)
+    within_users: float = Field(default=2.0, ge=0)
     sampled_negatives: SampledNegatives = SampledNegatives()
     impressions_are_choices: bool = False
     liking_weights: tuple[float, ...] = Field(default=(0.0, 0.5, 1.0), min_length=1)
@@ -198,7 +198,7 @@ class RankingConfig(StrictModel):
     selection_queries: int = Field(default=2000, ge=1)
     boosted_trees: BoostedTreesConfig = BoostedTreesConfig()
     epochs: int = Field(default=4, ge=1)
-    liking_epochs: int = Field(default=4, ge=0)
+    liking_epochs: int = Field(default=2, ge=0)
     liking_learning_rate: float = Field(default=0.001, gt=0)
     batch_size: int = Field(default=512, ge=2)
     learning_rate: float = Field(default=0.003, gt=0)

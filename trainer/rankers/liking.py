@@ -13,8 +13,7 @@ class LikingNetwork(tf.keras.layers.Layer):
     What is liked is learned from impressions alone, a few for each user, and a network as wide as the one that finds
     items learns them by heart within an epoch. So this one reads item vectors and histories as the finding head
     shapes them, from far more pairs, and sends no gradient back into them. Of the histories it reads how much of what
-    resembles the candidate there is, and by how much more or less of it was liked than of the rest: how much the user
-    likes at all would tell users apart, and is known from other features.
+    resembles the candidate was liked and how much was not.
 
     Args:
         lengths: of the histories.
@@ -58,12 +57,8 @@ class LikingNetwork(tf.keras.layers.Layer):
         vector = tf.stop_gradient(vector)
         read = []
         for attention, (ids, entries, outcomes) in zip(self.attention, histories, strict=True):
-            counted = tf.cast(ids > 0, tf.float32)
-            share = tf.math.divide_no_nan(
-                tf.reduce_sum(outcomes * counted, axis=1, keepdims=True), tf.reduce_sum(counted, axis=1, keepdims=True)
-            )
-            facts = tf.stack([outcomes - share, counted], axis=-1)
-            read.append(attention(vector, tf.stop_gradient(entries), ids > 0, facts)[1])
+            liked = tf.stack([outcomes, 1.0 - outcomes], axis=-1)
+            read.append(attention(vector, tf.stop_gradient(entries), ids > 0, liked)[1])
         repeated = tf.repeat(request[:, None, :], tf.shape(vector)[1], axis=1)
         plain = tf.concat([repeated, numbers, *read], axis=-1)
         x = tf.concat([plain, self.dropout(vector, training=training)], axis=-1)

@@ -22,13 +22,16 @@ def test_training_steps_run_one_after_the_other_in_a_pipeline(tmp_path):
     examples, item_features = write_tables(tmp_path)
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "runs"))
 
+    start = {"release_store": str(tmp_path / "releases"), "warm_start": ""}
+
     @dsl.pipeline(name="training-steps")
     def pipeline(config: str, examples: str, item_features: str) -> None:
         rows = dsl.importer(artifact_uri=examples, artifact_class=dsl.Dataset)
         items = dsl.importer(artifact_uri=item_features, artifact_class=dsl.Dataset)
-        retrieval = train_retrieval(config=config, examples=rows.output, item_features=items.output)
+        retrieval = train_retrieval(config=config, **start, examples=rows.output, item_features=items.output)
         train_ranker(
             config=config,
+            **start,
             examples=rows.output,
             item_features=items.output,
             user_tower=retrieval.outputs["user_tower"],

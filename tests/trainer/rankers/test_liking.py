@@ -23,7 +23,7 @@ def ask(network, ids=((5, 6, 0),), outcomes=((1.0, 0.0, 0.0),), entries=None, ve
 
 
 def weigh(network, column):
-    """Makes the logit one of: request, number, excess of likes, weight, the vector's two coordinates."""
+    """Makes the logit one of: request, number, liked weight, other weight, the vector's two coordinates."""
     kernel = np.zeros((6, 1), np.float32)
     kernel[column] = 1.0
     network.out.set_weights([kernel, np.zeros(1)])
@@ -43,10 +43,10 @@ def test_padding_is_no_entry(network):
         assert ask(network, outcomes=((1.0, 0.0, 1.0),)).item() == pytest.approx(ask(network).item())
 
 
-def test_attention_tells_how_much_better_what_resembles_the_candidate_was_liked(network):
+def test_attention_tells_what_resembles_the_candidate_was_liked_or_not(network):
     network.attention[0].project.kernel.assign(np.eye(2) * 2**0.25)
     vector = ((float(np.log(4)), 0.0),)
-    # Logits log 4 and 0, and 0 for the empty slot: weights 4/6 and 1/6. Half of the history was liked.
-    for column, expected in ((2, 4 / 6 / 2 - 1 / 6 / 2), (3, 5 / 6)):
+    # Logits log 4 and 0, and 0 for the empty slot: weights 4/6 and 1/6.
+    for column, expected in ((2, 4 / 6), (3, 1 / 6)):
         weigh(network, column)
         assert ask(network, vector=vector).item() == pytest.approx(expected)
