@@ -122,7 +122,8 @@ def test_the_score_is_the_calibrated_sum_of_its_parts(trained):
     logits = ranking.network.logits(query, side)
     slope, intercept = ranking.score_calibration
     finding, liking = float(logits.finding), float(logits.liking)
-    total = finding + ranking.weights.liking * liking + ranking.weights.retrieval * 0.7
+    similarity = float(ranking.similarity.score(encoded, tf.constant(encoded["item_id"])[None])[0, 0])
+    total = ranking.weights.combine(finding, liking, 0.7, similarity)
     found = ExportedRanker(folder / "ranker").score(
         test.arrays(SPEC.request_inputs("ranking")),
         int(test.seconds[0]),
