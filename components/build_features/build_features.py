@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from components.build_features.aggregates import CanonicalPaths, TablePaths, write_feature_tables
 from components.build_features.config import SplitConfig
+from components.build_features.item_vectors import write_item_vectors
 from components.build_features.split import split_by_time
 from components.validate.statistics import (
     generate_statistics,
@@ -20,6 +21,7 @@ from components.validate.statistics import (
 )
 from feature_repo.columns import ARROW_TYPES, context_columns
 from feature_repo.files import whole_file
+from feature_repo.item_vectors import ITEM_VECTORS
 from feature_repo.progress import report_progress
 from feature_repo.spec import ENTITY_KEYS, FeatureSpec, history
 from feature_repo.store import apply_repository, materialise, point_in_time_join
@@ -28,13 +30,16 @@ from feature_repo.tables import SPLITS, data_window
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+TEXT_VECTORS = "text_vectors"
+"""Folder of the feature store with the vectors of texts that were encoded before."""
+
 PART_ROWS = 65_536
 """Rows of a row group of the examples: training reads one at a time."""
 
 
 @dataclass(frozen=True)
 class FeaturePaths:
-    """What the step reads and writes; `user_filters` lies beside the examples."""
+    """What the step reads and writes; `user_filters` and the item vectors lie beside the examples."""
 
     events: Path
     impressions: Path
@@ -61,7 +66,7 @@ def build_features(
         project: name of the Feast project.
         features: the feature spec.
         split: shares of train, validation and test.
-        repository: folder of the Feast repository.
+        repository: folder of the Feast repository; vectors of texts are kept below it.
         paths: of inputs and outputs.
         executor: where statistics are computed while the online store is filled, and shut down then; a thread when
             absent.
@@ -72,6 +77,19 @@ def build_features(
     Raises:
         DataError: an attribute that a feature takes is no column, or a window is empty.
     """
+    # The encoder runs outside Python's lock, on the core that the steps below leave idle.
+    with ThreadPoolExecutor(1) as encoding:
+        vectors = encoding.submit(
+            write_item_vectors, features, paths.items, paths.examples / ITEM_VECTORS, repository / TEXT_VECTORS
+        )
+        rows = _build(project, features, split, repository, paths, executor or ThreadPoolExecutor(1))
+        rows["encoded_texts"] = vectors.result()
+    return rows
+
+
+def _build(
+    project: str, features: FeatureSpec, split: SplitConfig, repository: Path, paths: FeaturePaths, executor: Executor
+) -> dict[str, int]:
     impressions = pq.read_table(paths.impressions)
     parts = split_by_time(impressions, split)
 
@@ -94,7 +112,7 @@ def build_features(
         rows[name] = part.num_rows
     report_progress(", ".join(f"{rows[name]:,} {name}" for name in SPLITS) + " rows, each as of its instant")
 
-    with executor or ThreadPoolExecutor(1) as apart:
+    with executor as apart:
         describing = apart.submit(describe_examples, features, paths)
         _, end = data_window(pq.read_table(paths.events, columns=["timestamp"]))
         for view, count in materialise(store, features, end).items():
@@ -106,7 +124,8 @@ def build_features(
 
 def describe_examples(features: FeatureSpec, paths: FeaturePaths) -> None:
     """Writes the statistics of the training rows' features, and the schema that follows from them."""
-    inputs = [feature for side in ("user", "item", "context") for feature in history(features.of(side))]
+    vectors = features.vectors()
+    inputs = [f for side in ("user", "item", "context") for f in history(features.of(side)) if f not in vectors]
     names = [feature.name for feature in inputs]
     statistics = generate_statistics(pq.read_table(paths.examples / f"{SPLITS[0]}.parquet", columns=names))
     write_statistics(statistics, paths.training_statistics)
@@ -120,7 +139,7 @@ def _join(features: FeatureSpec, store: "FeatureStore", impressions: pa.Table) -
         raise RuntimeError(f"the point-in-time join returned {joined.num_rows} rows for {impressions.num_rows}")
     example = impressions.select(["request_id", "user_id", "item_id", "timestamp", "label"])
     for side in ENTITY_KEYS:
-        for feature in history(features.stored(side)):
+        for feature in features.recorded(side):
             arrow_type = ARROW_TYPES[feature.kind]
             values = joined.column(feature.name).cast(arrow_type)
             example = example.append_column(pa.field(feature.name, arrow_type), values)

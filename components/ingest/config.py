@@ -14,13 +14,13 @@ class ColumnMapping(StrictModel):
         column: the raw column.
         type: what its values are; a value that is not is rejected. The columns of the canonical tables have their
             own type, whatever is said here.
-        split: separator of a raw string that holds a list.
+        split: separator of a raw string that holds a list or a vector.
         unit: of a raw timestamp given as a number; ISO 8601 text needs none.
         missing: raw text that means that there is no value.
     """
 
     column: str
-    type: Literal["string", "number", "integer", "list", "timestamp"] = "string"
+    type: Literal["string", "number", "integer", "list", "vector", "timestamp"] = "string"
     split: str = " "
     unit: Literal["s", "ms", "us"] | None = None
     missing: tuple[str, ...] = ("",)
@@ -31,14 +31,14 @@ class TableSource(StrictModel):
 
     Attributes:
         uri: file, glob or folder: local or any fsspec URI; relative to the project's data root.
-        format: of the files.
+        format: of the files; `json` is one object a line.
         delimiter: of CSV fields.
         columns: canonical column to its raw one.
         constants: canonical columns that are the same in every row, such as the event type.
     """
 
     uri: str
-    format: Literal["csv", "parquet"] = "parquet"
+    format: Literal["csv", "parquet", "json"] = "parquet"
     delimiter: str = ","
     columns: dict[str, ColumnMapping]
     constants: dict[str, str] = {}
