@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
 from feature_repo.columns import Arrays, to_arrays
 from feature_repo.spec import ENTITY_KEYS, AggregateSource, Feature
-from trainer.disk_arrays import DiskArrays, connect
 from trainer.feature_history import FeatureHistory, source_of
 
 KEY = ENTITY_KEYS["item"]
@@ -31,8 +31,10 @@ class Catalogue:
         self.attributes = tuple(f for f in self.features if not is_dynamic(f))
         tables, source = source_of(item_features)
         held = "".join(f', first("{f.name}") AS "{f.name}"' for f in self.attributes if f.name != KEY)
-        spill = DiskArrays()
-        with connect(tables, spill.folder) as connection:
+        # Attributes are held in memory anyhow, so nothing is spilled here.
+        with duckdb.connect() as connection:
+            for name, table in tables.items():
+                connection.register(name, table)
             query = f'SELECT "{KEY}"{held} FROM {source} GROUP BY "{KEY}" ORDER BY "{KEY}"'
             items = connection.execute(query).fetch_arrow_table()
         self.item_ids: np.ndarray = items.column(KEY).to_numpy().astype(object)

@@ -13,7 +13,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-SORT_MEMORY = "512MB"
+SORT_MEMORY = "128MB"
+SORT_THREADS = 2
+"""Each needs a share of the memory, so no more take part on a large machine."""
 BATCH_ROWS = 65_536
 
 
@@ -41,7 +43,7 @@ class DiskArrays:
 
 
 def connect(tables: Mapping[str, pa.Table], spill: Path) -> duckdb.DuckDBPyConnection:
-    """A DuckDB that keeps to `SORT_MEMORY`.
+    """A DuckDB that keeps to `SORT_MEMORY`; what a query returns whole must fit in it.
 
     Args:
         tables: Arrow tables by the name under which queries find them.
@@ -51,6 +53,7 @@ def connect(tables: Mapping[str, pa.Table], spill: Path) -> duckdb.DuckDBPyConne
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")
     connection.execute(f"SET memory_limit = '{SORT_MEMORY}'")
+    connection.execute(f"SET threads = {SORT_THREADS}")
     connection.execute("SET temp_directory = ?", [str(spill / "spill")])
     # Of equal keys, no order is promised and none is needed; keeping it would cost the memory that is saved.
     connection.execute("SET preserve_insertion_order = false")
