@@ -16,11 +16,11 @@ ITEM_VECTORS = "item_vectors.parquet"
 KEY = ENTITY_KEYS["item"]
 
 
-def read_item_vectors(path: str | Path, item_ids: pa.Array, features: Iterable[Feature]) -> pa.Table:
+def read_item_vectors(path: str | Path | None, item_ids: pa.Array, features: Iterable[Feature]) -> pa.Table:
     """Vectors of items as stored.
 
     Args:
-        path: of the Parquet file.
+        path: of the Parquet file; needed where a feature is wanted.
         item_ids: [m] strings.
         features: those wanted, each of `FeatureSpec.vectors`.
 
@@ -30,6 +30,8 @@ def read_item_vectors(path: str | Path, item_ids: pa.Array, features: Iterable[F
     names = [feature.name for feature in features]
     if not names:
         return pa.table({KEY: item_ids}).select([])
+    if path is None:
+        raise ValueError(f"`path` must be given for {names[0]}. Received: None.")
     stored = pq.read_table(path, columns=[KEY, *names])
     places = pc.index_in(item_ids, value_set=stored.column(KEY).combine_chunks())
     return pa.table({name: stored.column(name).cast(ARROW_TYPES["embedding"]).take(places) for name in names})

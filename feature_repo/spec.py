@@ -225,9 +225,9 @@ class Feature(StrictModel):
         if isinstance(self.source, TextSource):
             if self.kind != "embedding":
                 raise ValueError(f"kind of an encoded text must be embedding. Received: {self.kind}")
-            if self.length != TEXT_ENCODERS[self.source.model]:
-                expected = TEXT_ENCODERS[self.source.model]
-                raise ValueError(f"`length` of what {self.source.model} makes must be {expected}. Received: {self.length}")
+            dimension = TEXT_ENCODERS[self.source.model]
+            if self.length != dimension:
+                raise ValueError(f"`length` of {self.source.model}'s vectors is {dimension}. Received: {self.length}")
         if (self.kind in ("sequence", "embedding")) != (self.length is not None):
             raise ValueError(f"`length` belongs to sequence and embedding, which need it. Received: {self.length}")
         values = self.source.values if isinstance(self.source, AggregateSource) else ()

@@ -46,6 +46,7 @@ def training(
         items=tables["items"],
         events=tables["events"],
         item_features=item_features,
+        examples=examples,
     )
     ranking = train_ranker(config=config, examples=examples, item_features=item_features, **towers)
 

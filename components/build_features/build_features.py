@@ -1,5 +1,6 @@
 """Makes the feature tables, the training rows and their statistics, and fills the online store."""
 
+from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,22 +78,26 @@ def build_features(
     Raises:
         DataError: an attribute that a feature takes is no column, or a window is empty.
     """
+    parts = split_by_time(pq.read_table(paths.impressions), split)
     # The encoder runs outside Python's lock, on the core that the steps below leave idle.
     with ThreadPoolExecutor(1) as encoding:
         vectors = encoding.submit(
             write_item_vectors, features, paths.items, paths.examples / ITEM_VECTORS, repository / TEXT_VECTORS
         )
-        rows = _build(project, features, split, repository, paths, executor or ThreadPoolExecutor(1))
+        rows = _build(project, features, parts, repository, paths, executor or ThreadPoolExecutor(1))
         rows["encoded_texts"] = vectors.result()
     return rows
 
 
 def _build(
-    project: str, features: FeatureSpec, split: SplitConfig, repository: Path, paths: FeaturePaths, executor: Executor
+    project: str,
+    features: FeatureSpec,
+    parts: Mapping[str, pa.Table],
+    repository: Path,
+    paths: FeaturePaths,
+    executor: Executor,
 ) -> dict[str, int]:
-    impressions = pq.read_table(paths.impressions)
-    parts = split_by_time(impressions, split)
-
+    """Everything but the vectors of items; returns rows by what was written."""
     filters = paths.examples / "user_filters.parquet"
     rows = write_feature_tables(
         features,

@@ -89,8 +89,8 @@ def _take(feature: Feature, column: str, table: pa.Table) -> pa.ChunkedArray:
     for length in lengths:
         if length != feature.length:
             raise DataError(
-                f"feature `{feature.name}` has length {feature.length}, but column `{column}` of items holds vectors of "
-                f"length {length}. Mend `length`, or the column."
+                f"feature `{feature.name}` has length {feature.length}, but column `{column}` of items holds vectors "
+                f"of length {length}. Mend `length`, or the column."
             )
     return values
 

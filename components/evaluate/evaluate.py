@@ -18,6 +18,7 @@ from components.evaluate.moments import Moments, find_moments, read_events
 from components.evaluate.report import render_report
 from feature_repo.errors import DataError
 from feature_repo.files import write_file
+from feature_repo.item_vectors import ITEM_VECTORS
 from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
 from serving.releases import ReleaseStore
@@ -77,6 +78,7 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
     """
     impressions = pq.read_table(paths.examples / "test.parquet")
     item_features = pq.read_table(paths.item_features)
+    vectors = paths.examples / ITEM_VECTORS
     ids = pc.unique(item_features.column("item_id"))
     catalogue = ids.take(pc.array_sort_indices(ids))
     events = read_events(pq.read_table(paths.events), catalogue)
@@ -87,7 +89,9 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
     report_progress(f"{len(targets[0]):,} queries of {len(set(moments.users[targets[0]])):,} users")
 
     models = FunnelModels(features, paths.user_tower, paths.item_tower, paths.ranker)
-    outcome = run_funnel(models, moments, targets, item_features, catalogue, candidates, config.item_refresh_seconds)
+    outcome = run_funnel(
+        models, moments, targets, item_features, catalogue, candidates, config.item_refresh_seconds, vectors
+    )
     ranks = {
         "funnel": outcome.ranks,
         "retrieval": outcome.retrieval_ranks,
@@ -98,7 +102,7 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
     if isinstance(champion, FunnelModels):
         report_progress("the live release on the same queries")
         ranks["champion"] = run_funnel(
-            champion, moments, targets, item_features, catalogue, candidates, config.item_refresh_seconds
+            champion, moments, targets, item_features, catalogue, candidates, config.item_refresh_seconds, vectors
         ).ranks
 
     users = moments.users[targets[0]]

@@ -31,14 +31,14 @@ class TableSource(StrictModel):
 
     Attributes:
         uri: file, glob or folder: local or any fsspec URI; relative to the project's data root.
-        format: of the files; `json` is one object a line.
+        format: of the files.
         delimiter: of CSV fields.
         columns: canonical column to its raw one.
         constants: canonical columns that are the same in every row, such as the event type.
     """
 
     uri: str
-    format: Literal["csv", "parquet", "json"] = "parquet"
+    format: Literal["csv", "parquet"] = "parquet"
     delimiter: str = ","
     columns: dict[str, ColumnMapping]
     constants: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from feature_repo.item_vectors import ITEM_VECTORS
 from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
 from trainer.config import RetrievalConfig
@@ -35,7 +36,7 @@ def train_retrieval(features: FeatureSpec, config: RetrievalConfig, paths: Retri
     from trainer.retrieval import train_two_tower, validation_cutoff
 
     train, validation = open_examples(paths.examples, "train"), open_examples(paths.examples, "validation")
-    catalogue = Catalogue(features.inputs("item", "retrieval"), paths.item_features)
+    catalogue = Catalogue(features.inputs("item", "retrieval"), paths.item_features, paths.examples / ITEM_VECTORS)
     positives = train.count_positives()
     report_progress(f"{positives:,} positives of {len(train):,} rows, {len(catalogue):,} items")
     model = train_two_tower(features, config, train, validation, catalogue)
