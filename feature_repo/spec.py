@@ -31,7 +31,16 @@ RETRIEVAL_SCORE = "retrieval_score"
 TEXT_ENCODERS: dict[str, int] = {"minilm": 384}
 """Sentence encoders by name, with the dimension of what they make of a text."""
 
-RESERVED = (REQUEST_TIMESTAMP, RETRIEVAL_SCORE, "request_id", "label", "event_timestamp", "created_timestamp")
+RESERVED = (
+    REQUEST_TIMESTAMP,
+    RETRIEVAL_SCORE,
+    "request_id",
+    "label",
+    "position",
+    "propensity",
+    "event_timestamp",
+    "created_timestamp",
+)
 """Columns and inputs that no feature may take the name of."""
 
 
@@ -327,10 +336,14 @@ class FeatureSpec(StrictModel):
         """
         return tuple(f for f in self.item if f.kind == "embedding" and not isinstance(f.source, AggregateSource))
 
+    def in_rows(self, side: str) -> tuple[Feature, ...]:
+        """Features of one side that training rows hold: those that models take, but `vectors`."""
+        vectors = self.vectors()
+        return tuple(f for f in history(self.of(side)) if f not in vectors)
+
     def recorded(self, side: str) -> tuple[Feature, ...]:
-        """Features of `user` or `item` whose values as of an instant are kept, in histories and training rows."""
-        vectors = self.vectors() if side == "item" else ()
-        return tuple(f for f in history(self.stored(side)) if f not in vectors)
+        """Features of `user` or `item` whose values as of an instant are kept: those of `in_rows` but the key."""
+        return tuple(f for f in self.in_rows(side) if f.name != ENTITY_KEYS[side])
 
     def inputs(self, side: str, stage: Use) -> tuple[Feature, ...]:
         """Features of one side that a stage takes, in the order of the spec."""

@@ -7,9 +7,6 @@ from pydantic import Field, model_validator
 from feature_repo.model import StrictModel
 
 
-HistoryEncoder = Literal["pooling", "gru", "self_attention"]
-
-
 class RetrievalConfig(StrictModel):
     """The two-tower model.
 
@@ -19,35 +16,30 @@ class RetrievalConfig(StrictModel):
             item tower and the query's histories share.
         feature_dimension: size of every other embedding.
         hidden_units: widths of each tower's hidden layers.
-        history_encoder: what reads a history: `pooling` by learned weights of the positions; `gru` and
-            `self_attention` read its order beside that.
-        history_pools: number of learned weightings of positions by which a history becomes vectors.
+        history_encoder: how a history becomes vectors: `pooling` by learned weights of positions, a `gru`, or
+            `self_attention`.
+        history_pools: number of learned weightings of positions. For `pooling`.
+        attention_blocks: for `self_attention`.
         dropout: share of the query tower's inputs and hidden units dropped in training.
-        item_id_dropout: share of training candidates whose id is replaced by "unknown", so that content and the
-            unknown id's embedding alone learn to place an item that has no events yet.
-        history_dropout: share of training rows whose user is shown as one without events: empty histories and
-            aggregates, so that context and attributes alone learn to place them.
-        loss: `softmax` over each query's sampled candidates, or `contrastive`: the same both ways, so that each
-            candidate of a batch finds its query too.
-        uniform_negatives: items drawn evenly from the catalogue for each row, negatives of all queries of its batch
-            beside the batch's other positives, which never show what is never liked.
-        hard_negatives: items for each query out of those that the model as it stands ranks high for it; 0 for none.
-        hard_negative_pool, hard_negative_skip: they are drawn from this many of the highest, after the first few,
-            which may be liked though nobody has said so.
-        hard_negative_weight: of their loss beside the other.
-        hard_negative_refresh_steps: training steps for which item vectors are mined before they are made anew; an
-            epoch when absent.
+        item_id_dropout: share of the item ids that training hides, so that an item is also known by its content: an
+            item without events is embedded by the row of the hidden ids.
+        history_dropout: share of the rows whose histories training hides, so that a user without any is served from
+            context and attributes.
+        loss: `sampled_softmax`, with the log Q correction, or `contrastive`, symmetric and without.
+        sampled_negatives: items drawn uniformly from the catalogue for each positive; with the other positives of
+            the batch they are everyone's negatives.
+        hard_negatives: items a positive that the model as of the last epoch ranks highest for its query, without what
+            the user engaged with; negatives of their own row.
+        hard_skip: how many of the highest are passed over: the very first are often what the user would like.
+        normalise: whether embeddings have length 1, the query's before the temperature divides it, which should then
+            be about 0.1.
         epochs: most passes over the training positives.
         batch_size: positives a step; the other positives of a batch are its negatives.
         shuffle_batches: rows are shuffled within stretches of time this many batches long. Item features are as of
             each row's instant, so negatives must be of about the same time: else a popularity that grows over the
             data gives away which item is whose.
         learning_rate: of Adam.
-        normalise: whether embeddings are scaled to length 1, so that the score is a cosine divided by the temperature.
-        temperature: divides the scores, in the exported query tower too.
-        learn_temperature: whether it is trained, from that value on.
-        warm_start_partially: whether weights of a release that do not fit are trained from the start; they refuse the
-            run else.
+        temperature: divides the query's embedding, and so the scores.
         patience: epochs without a better validation recall (at rank 100, or a tenth of a small catalogue) before
             training stops.
         validation_queries: validation positives on which epochs are compared; a sample where there are more.
@@ -58,36 +50,30 @@ class RetrievalConfig(StrictModel):
     embedding_dimension: int = Field(default=64, ge=2)
     feature_dimension: int = Field(default=16, ge=1)
     hidden_units: tuple[int, ...] = (128,)
-    history_encoder: HistoryEncoder = "pooling"
+    history_encoder: Literal["pooling", "gru", "self_attention"] = "pooling"
     history_pools: int = Field(default=4, ge=1)
+    attention_blocks: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    item_id_dropout: float = Field(default=0.0, ge=0, lt=1)
+    item_id_dropout: float = Field(default=0.1, ge=0, lt=1)
     history_dropout: float = Field(default=0.0, ge=0, lt=1)
-    loss: Literal["softmax", "contrastive"] = "softmax"
-    uniform_negatives: int = Field(default=0, ge=0)
+    loss: Literal["sampled_softmax", "contrastive"] = "sampled_softmax"
+    sampled_negatives: int = Field(default=0, ge=0)
     hard_negatives: int = Field(default=0, ge=0)
-    hard_negative_pool: int = Field(default=100, ge=1)
-    hard_negative_skip: int = Field(default=10, ge=0)
-    hard_negative_weight: float = Field(default=0.2, gt=0)
-    hard_negative_refresh_steps: int | None = Field(default=None, ge=1)
-    epochs: int = Field(default=8, ge=0)
+    hard_skip: int = Field(default=0, ge=0)
+    normalise: bool = False
+    epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=512, ge=2)
     shuffle_batches: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=0.005, gt=0)
-    normalise: bool = False
     temperature: float = Field(default=1.0, gt=0)
-    learn_temperature: bool = False
-    warm_start_partially: bool = False
     patience: int = Field(default=2, ge=1)
     validation_queries: int = Field(default=20_000, ge=1)
     seed: int = 1
 
     @model_validator(mode="after")
-    def _check_contrast(self) -> "RetrievalConfig":
+    def _check_loss(self) -> "RetrievalConfig":
         if self.loss == "contrastive" and not self.normalise:
-            raise ValueError("`contrastive` compares directions: set `normalise: true`, and a `temperature` near 0.1")
-        if self.hard_negatives > self.hard_negative_pool:
-            raise ValueError(f"`hard_negatives` must be at most `hard_negative_pool`. Received: {self.hard_negatives}")
+            raise ValueError("loss `contrastive` compares directions: set normalise to true. Received: normalise=False")
         return self
 
 

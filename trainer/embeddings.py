@@ -32,7 +32,8 @@ class EmbeddingTables(tf.keras.layers.Layer):
 
     def __init__(self, sizes: Mapping[str, int], key: str, key_dimension: int, dimension: int, seed: int = 0) -> None:
         super().__init__()
-        self.tables, self.projections = {}, {}
+        self.tables: dict[str, tf.keras.layers.Layer] = {}
+        self.projections: dict[str, tf.keras.layers.Layer] = {}
         self._projected_dimension, self._seed = key_dimension, seed
         for place, (name, size) in enumerate(sorted(sizes.items())):
             self.tables[name] = tf.keras.layers.Embedding(
@@ -103,7 +104,7 @@ class HistoryPooling(tf.keras.layers.Layer):
         Args:
             entries: [n, length, dimension] embeddings, newest first.
             present: [n, length] bool, False for padding.
-            training: makes no difference.
+            training: makes no difference; encoders of histories are called alike.
 
         Returns:
             [n, pools, dimension]; zeros for an empty history.

@@ -1,16 +1,14 @@
 """The two-tower retrieval model."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
 from feature_repo.errors import ConfigError
 from feature_repo.spec import ENTITY_KEYS, Feature
-from trainer.cold_start import drop_ids
 from trainer.config import RetrievalConfig
 from trainer.embeddings import EmbeddingTables, histories
-from trainer.history_encoders import make_history_encoders
+from trainer.history_encoders import make_history_encoder
 from trainer.inputs import Encoded
 
 ITEM_KEY = ENTITY_KEYS["item"]
@@ -46,9 +44,9 @@ class Tower(tf.keras.layers.Layer):
 class TwoTower(tf.keras.Model):
     """Queries and items in one space, where the dot product is the score.
 
-    The query tower reads what the user did lately through `make_history_encoders`, in the item ids' own embeddings.
-    The item tower adds the id's embedding to what it makes of the other features, so an item that training never saw
-    lives by its features alone, and by the embedding of the unknown id.
+    The query tower reads what the user did lately through the configured encoder, in the item ids' own embeddings. The
+    item tower adds the id's embedding to what it makes of the other features, so an item that training never saw
+    lives by its features alone.
 
     Args:
         query_features: user and context inputs.
@@ -73,54 +71,37 @@ class TwoTower(tf.keras.Model):
         )
         self.history_features = histories(self.query_features, ITEM_KEY)
         self.other_features = tuple(f for f in self.query_features if f not in self.history_features)
-        dimension, seed = config.embedding_dimension, config.seed
-        self.encoders = [
-            make_history_encoders(
-                config.history_encoder, f.length or 0, dimension, config.history_pools, config.dropout, seed + 30
-            )
-            for f in self.history_features
+        self.history_encoders = [
+            make_history_encoder(config, feature.length or 0, config.seed + 100 * (place + 1))
+            for place, feature in enumerate(self.history_features)
         ]
-        self.dropout = tf.keras.layers.Dropout(config.dropout, seed=seed)
-        self.query_tower = Tower(config.hidden_units, dimension, config.dropout, seed + 10)
-        self.item_tower = Tower(config.hidden_units, dimension, 0.0, seed + 20)
+        self.history_dropout = tf.keras.layers.Dropout(config.dropout, seed=config.seed)
+        self.query_tower = Tower(config.hidden_units, config.embedding_dimension, config.dropout, config.seed + 10)
+        self.item_tower = Tower(config.hidden_units, config.embedding_dimension, 0.0, config.seed + 20)
         self.takes_item_key = ITEM_KEY in sizes
-        self.item_id_dropout, self.normalise, self.seed = config.item_id_dropout, config.normalise, seed
-        self.log_temperature = self.add_weight(
-            name="log_temperature",
-            shape=(),
-            initializer=tf.keras.initializers.Constant(math.log(config.temperature)),
-            trainable=config.learn_temperature,
-        )
+        self.normalise, self.temperature = config.normalise, config.temperature
 
     def embed_query(self, encoded: Encoded, training: bool = False) -> tf.Tensor:
-        """Embeds requests, [n] encoded features -> [n, dimension]; the temperature is in it."""
+        """Embeds requests, [n] encoded features -> [n, dimension]."""
         parts = []
-        for feature, encoders in zip(self.history_features, self.encoders, strict=True):
+        for feature, encoder in zip(self.history_features, self.history_encoders, strict=True):
             ids = encoded[feature.name]
-            entries = self.embedding.lookup(feature, ids)
-            vectors = tf.concat([encoder(entries, ids > 0, training=training) for encoder in encoders], axis=1)
+            vectors = encoder(self.embedding.lookup(feature, ids), ids > 0, training=training)
             flat = tf.reshape(vectors, [-1, vectors.shape[1] * vectors.shape[2]])
-            parts.append(self.dropout(flat, training=training))
+            parts.append(self.history_dropout(flat, training=training))
         if self.other_features:
             parts.append(self.embedding.dense(self.other_features, encoded))
-        vector = self.query_tower(tf.concat(parts, axis=-1), training=training)
-        return self._scaled(vector) / tf.exp(self.log_temperature)
+        vectors = self._ended(self.query_tower(tf.concat(parts, axis=-1), training=training))
+        return vectors / self.temperature
 
-    def embed_item(self, encoded: Encoded, training: bool = False) -> tf.Tensor:
+    def embed_item(self, encoded: Encoded) -> tf.Tensor:
         """Embeds items, [m] encoded features -> [m, dimension]."""
-        if not self.takes_item_key:
-            return self._scaled(self.embed_content(encoded))
-        ids = encoded[ITEM_KEY]
-        if training and self.item_id_dropout:
-            ids = drop_ids(ids, self.item_id_dropout, self.seed)
-        key = self.embedding.tables[ITEM_KEY](ids)
-        return self._scaled(self.embed_content(encoded) + key if self.item_features else key)
+        key = self.embedding.tables[ITEM_KEY](encoded[ITEM_KEY]) if self.takes_item_key else 0.0
+        if not self.item_features:
+            return self._ended(key)
+        return self._ended(self.item_tower(self.embedding.dense(self.item_features, encoded)) + key)
 
-    def embed_content(self, encoded: Encoded) -> tf.Tensor:
-        """What the item tower makes of everything but the id, [m, dimension]."""
-        return self.item_tower(self.embedding.dense(self.item_features, encoded))
-
-    def _scaled(self, vectors: tf.Tensor) -> tf.Tensor:
+    def _ended(self, vectors: tf.Tensor) -> tf.Tensor:
         return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
 
 
