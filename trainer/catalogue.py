@@ -40,7 +40,7 @@ class Catalogue:
         vectors = tuple(f for f in self.attributes if f.kind == "embedding")
         scalars = tuple(f for f in self.attributes if f not in vectors)
         tables, source = source_of(item_features)
-        held = "".join(f', first("{f.name}") AS "{f.name}"' for f in self.attributes if f.name != KEY)
+        held = "".join(f', first("{f.name}") AS "{f.name}"' for f in scalars if f.name != KEY)
         # Attributes are held in memory anyhow, so nothing is spilled here.
         with duckdb.connect() as connection:
             for name, table in tables.items():
