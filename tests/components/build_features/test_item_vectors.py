@@ -18,7 +18,7 @@ USER = {"name": "age", "kind": "numeric", "source": {"column": "age"}}
 
 
 class Recorder:
-    """An encoder whose vectors start with the length of the text, and which remembers what it was asked."""
+    """An encoder whose vectors are the length of the text, then ones; it remembers what it was asked."""
 
     def __init__(self, name: str = "recorder-1", dimension: int = 384) -> None:
         self.name, self.dimension = name, dimension
@@ -26,7 +26,7 @@ class Recorder:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         self.asked += texts
-        vectors = np.zeros((len(texts), self.dimension), np.float32)
+        vectors = np.ones((len(texts), self.dimension), np.float32)
         vectors[:, 0] = [len(text) for text in texts]
         return vectors
 
@@ -82,7 +82,7 @@ def test_texts_and_vectors_of_items_lie_in_one_file(tmp_path, capsys):
     table = read_item_vectors(tmp_path / "out", pa.array(["i1", "i2", "i3", "new"]), spec.vectors())
     arrays = to_arrays(spec.vectors(), table)
     # "Alien" has 5 letters, "Heat. a" 7; an item without text or vector gets zeros.
-    assert arrays["content"][:, 0].tolist() == [5.0, 7.0, 0.0, 0.0]
+    assert arrays["content"][:, :2].tolist() == [[5.0, 1.0], [7.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
     assert arrays["image"].tolist() == [[0.0, 0.0], [1.0, 2.0], [3.0, 4.0], [0.0, 0.0]]
 
 
