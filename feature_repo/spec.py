@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from feature_repo.model import StrictModel
 
@@ -27,6 +27,9 @@ REQUEST_TIMESTAMP = "timestamp"
 
 RETRIEVAL_SCORE = "retrieval_score"
 """Input of the ranker beside the candidates' features: what retrieval scored each candidate, float32."""
+
+TEXT_ENCODERS: dict[str, int] = {"minilm": 384}
+"""Sentence encoders by name, with the dimension of what they make of a text."""
 
 RESERVED = (
     REQUEST_TIMESTAMP,
@@ -87,7 +90,24 @@ class AggregateSource(StrictModel):
         return self
 
 
-Source = ColumnSource | ClockSource | AggregateSource
+class TextSource(StrictModel):
+    """Text columns of the items table, read by a sentence encoder.
+
+    Attributes:
+        embed: the columns, of text or of lists of words; what they hold is joined into one text.
+        model: a key of `TEXT_ENCODERS`.
+    """
+
+    embed: tuple[str, ...] = Field(min_length=1)
+    model: Literal["minilm"] = "minilm"
+
+    @field_validator("embed", mode="before")
+    @classmethod
+    def _one_column(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+Source = ColumnSource | ClockSource | AggregateSource | TextSource
 
 
 class Vocabulary(StrictModel):
@@ -211,6 +231,12 @@ class Feature(StrictModel):
         if isinstance(self.source, AggregateSource) and self.kind != _KIND_OF_AGGREGATE[self.source.aggregate]:
             expected = _KIND_OF_AGGREGATE[self.source.aggregate]
             raise ValueError(f"kind of a `{self.source.aggregate}` must be {expected}. Received: {self.kind}")
+        if isinstance(self.source, TextSource):
+            if self.kind != "embedding":
+                raise ValueError(f"kind of an encoded text must be embedding. Received: {self.kind}")
+            dimension = TEXT_ENCODERS[self.source.model]
+            if self.length != dimension:
+                raise ValueError(f"`length` of {self.source.model}'s vectors is {dimension}. Received: {self.length}")
         if (self.kind in ("sequence", "embedding")) != (self.length is not None):
             raise ValueError(f"`length` belongs to sequence and embedding, which need it. Received: {self.length}")
         values = self.source.values if isinstance(self.source, AggregateSource) else ()
@@ -267,6 +293,8 @@ class FeatureSpec(StrictModel):
             raise ValueError(f"context feature {feature.name} must come from a column or the clock")
         if side != "context" and isinstance(source, ClockSource):
             raise ValueError(f"{side} feature {feature.name} cannot come from the clock: declare it under context")
+        if side != "item" and isinstance(source, TextSource):
+            raise ValueError(f"{side} feature {feature.name}: texts are encoded for items only")
         if side != "user" and isinstance(source, AggregateSource) and source.aggregate == "share":
             raise ValueError(f"item feature {feature.name}: `share` is an aggregate of users")
         key = ENTITY_KEYS.get(side)
@@ -299,6 +327,23 @@ class FeatureSpec(StrictModel):
     def stored(self, side: str) -> tuple[Feature, ...]:
         """Features of `user` or `item` that feature tables and the online store hold: all but the key, filters too."""
         return tuple(f for f in self.of(side) if f.name != ENTITY_KEYS[side])
+
+    def vectors(self) -> tuple[Feature, ...]:
+        """Embeddings that items come with: encoded texts, and vectors that a project brings as a column.
+
+        They never change and are wide, so they are kept once an item: no part of histories, training rows, statistics
+        or the online store.
+        """
+        return tuple(f for f in self.item if f.kind == "embedding" and not isinstance(f.source, AggregateSource))
+
+    def in_rows(self, side: str) -> tuple[Feature, ...]:
+        """Features of one side that training rows hold: those that models take, but `vectors`."""
+        vectors = self.vectors()
+        return tuple(f for f in history(self.of(side)) if f not in vectors)
+
+    def recorded(self, side: str) -> tuple[Feature, ...]:
+        """Features of `user` or `item` whose values as of an instant are kept: those of `in_rows` but the key."""
+        return tuple(f for f in self.in_rows(side) if f.name != ENTITY_KEYS[side])
 
     def inputs(self, side: str, stage: Use) -> tuple[Feature, ...]:
         """Features of one side that a stage takes, in the order of the spec."""

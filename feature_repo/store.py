@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from feature_repo.files import write_file
-from feature_repo.spec import ENTITY_KEYS, Feature, FeatureSpec, history
+from feature_repo.spec import ENTITY_KEYS, Feature, FeatureSpec
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -27,11 +27,10 @@ SETTINGS, REGISTRY, ONLINE_STORE = "feature_store.yaml", "registry.db", "online_
 
 def views_of(spec: FeatureSpec) -> dict[str, tuple[str, tuple[Feature, ...]]]:
     """Side and features of every view that has any."""
-    users, items = spec.stored("user"), spec.stored("item")
-    models = history(users)
+    users, models = spec.stored("user"), spec.recorded("user")
     views = {
         USER_FEATURES: ("user", models),
-        ITEM_FEATURES: ("item", history(items)),
+        ITEM_FEATURES: ("item", spec.recorded("item")),
         USER_FILTERS: ("user", tuple(feature for feature in users if feature not in models)),
     }
     return {name: (side, features) for name, (side, features) in views.items() if features}

@@ -49,6 +49,7 @@ def training(
         items=tables["items"],
         events=tables["events"],
         item_features=item_features,
+        examples=examples,
     )
     ranking = train_ranker(config=config, **start, examples=examples, item_features=item_features, **towers)
 

@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.columns import Arrays, to_arrays
+from feature_repo.item_vectors import read_item_vectors
 from feature_repo.spec import ENTITY_KEYS, AggregateSource, Feature
+from trainer.examples import Examples
 from trainer.feature_history import FeatureHistory, source_of
 
 KEY = ENTITY_KEYS["item"]
@@ -23,14 +25,22 @@ class Catalogue:
     Args:
         features: item inputs wanted, the key among them or not.
         item_features: the feature table of items, or the path of its Parquet file.
+        item_vectors: the file with the embeddings that items come with; needed where a feature is one.
     """
 
-    def __init__(self, features: Iterable[Feature], item_features: pa.Table | str | Path) -> None:
+    def __init__(
+        self,
+        features: Iterable[Feature],
+        item_features: pa.Table | str | Path,
+        item_vectors: str | Path | None = None,
+    ) -> None:
         self.features = tuple(features)
         self.dynamic = tuple(f for f in self.features if is_dynamic(f))
         self.attributes = tuple(f for f in self.features if not is_dynamic(f))
+        vectors = tuple(f for f in self.attributes if f.kind == "embedding")
+        scalars = tuple(f for f in self.attributes if f not in vectors)
         tables, source = source_of(item_features)
-        held = "".join(f', first("{f.name}") AS "{f.name}"' for f in self.attributes if f.name != KEY)
+        held = "".join(f', first("{f.name}") AS "{f.name}"' for f in scalars if f.name != KEY)
         # Attributes are held in memory anyhow, so nothing is spilled here.
         with duckdb.connect() as connection:
             for name, table in tables.items():
@@ -38,7 +48,9 @@ class Catalogue:
             query = f'SELECT "{KEY}"{held} FROM {source} GROUP BY "{KEY}" ORDER BY "{KEY}"'
             items = connection.execute(query).fetch_arrow_table()
         self.item_ids: np.ndarray = items.column(KEY).to_numpy().astype(object)
-        self.attribute_arrays: Arrays = to_arrays(self.attributes, items)
+        self.attribute_arrays: Arrays = to_arrays(scalars, items)
+        ids = items.column(KEY).combine_chunks()
+        self.attribute_arrays |= to_arrays(vectors, read_item_vectors(item_vectors, ids, vectors))
         self._history = FeatureHistory(item_features, KEY, self.item_ids, [f.name for f in self.dynamic])
 
     def __len__(self) -> int:
@@ -68,6 +80,21 @@ class Catalogue:
         if not self.dynamic:
             return {}
         return to_arrays(self.dynamic, self._history.at(codes, instants))
+
+    def features_of(self, rows: Examples, features: Iterable[Feature]) -> Arrays:
+        """Item features of training rows: attributes of their items, dynamic features as of the rows.
+
+        Args:
+            rows: n rows with the dynamic ones of the features, all of items of the catalogue.
+            features: those wanted.
+
+        Returns:
+            By feature [n] or [n, length].
+        """
+        wanted = tuple(features)
+        codes = self.codes(rows.item_ids)
+        held = {f.name: self.attribute_arrays[f.name][codes] for f in wanted if f in self.attributes}
+        return held | rows.arrays(f for f in wanted if f in self.dynamic)
 
     def snapshots(self, instants: np.ndarray) -> list[Arrays]:
         """All items' features as of each instant.

@@ -12,6 +12,10 @@ DENSE_TABLE_ROWS = 200_000
 """Tables up to this size take dense gradient updates, which are faster there than sparse ones."""
 
 
+WIDEST_INPUT = 64
+"""Longest vector that models take as it is."""
+
+
 class EmbeddingTables(tf.keras.layers.Layer):
     """One table of embeddings for every vocabulary, shared by the features that read it.
 
@@ -21,11 +25,16 @@ class EmbeddingTables(tf.keras.layers.Layer):
         key_dimension: its dimension.
         dimension: that of the others.
         seed: of the first weights.
+
+    A vector that comes as an input and is longer than `WIDEST_INPUT` goes through a learned projection to
+    `key_dimension`: hundreds of numbers would drown the other features.
     """
 
     def __init__(self, sizes: Mapping[str, int], key: str, key_dimension: int, dimension: int, seed: int = 0) -> None:
         super().__init__()
-        self.tables = {}
+        self.tables: dict[str, tf.keras.layers.Layer] = {}
+        self.projections: dict[str, tf.keras.layers.Layer] = {}
+        self._projected_dimension, self._seed = key_dimension, seed
         for place, (name, size) in enumerate(sorted(sizes.items())):
             self.tables[name] = tf.keras.layers.Embedding(
                 size,
@@ -54,10 +63,20 @@ class EmbeddingTables(tf.keras.layers.Layer):
             elif feature.kind in ("sequence", "text"):
                 parts.append(self.mean(feature, value))
             elif feature.kind == "embedding":
-                parts.append(value)
+                parts.append(self._projected(feature, value))
             else:
                 parts.append(value[..., None])
         return tf.concat(parts, axis=-1)
+
+    def _projected(self, feature: Feature, value: tf.Tensor) -> tf.Tensor:
+        if (feature.length or 0) <= WIDEST_INPUT:
+            return value
+        if feature.name not in self.projections:
+            seed = self._seed + 500 + len(self.projections)
+            self.projections[feature.name] = tf.keras.layers.Dense(
+                self._projected_dimension, kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed)
+            )
+        return self.projections[feature.name](value)
 
 
 class HistoryPooling(tf.keras.layers.Layer):

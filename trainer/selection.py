@@ -91,7 +91,7 @@ class Selection:
         self._config, self._network, self._similarity = config, network, similarity
         self._parts: list[_Part] = []
         self._collect_queries(spec, preprocessing, train, validation, catalogue, towers)
-        self._collect_impressions(spec, preprocessing, validation, towers)
+        self._collect_impressions(spec, preprocessing, validation, catalogue, towers)
 
         @tf.function(autograph=False, reduce_retracing=True)
         def score(requests: dict[str, tf.Tensor], items: dict[str, tf.Tensor], candidates: tf.Tensor) -> Logits:
@@ -196,16 +196,27 @@ class Selection:
                 )
 
     def _collect_impressions(
-        self, spec: FeatureSpec, preprocessing: Preprocessing, validation: ExampleFile, towers: Towers
+        self,
+        spec: FeatureSpec,
+        preprocessing: Preprocessing,
+        validation: ExampleFile,
+        catalogue: Catalogue,
+        towers: Towers,
     ) -> None:
         features = (*self._network.query_features, *self._network.item_features)
         retrieval_features = (*spec.request_inputs("retrieval"), *spec.inputs("item", "retrieval"))
-        shown = validation.with_features((*features, *retrieval_features)).sample(IMPRESSIONS, self._config.seed)
+        retrieval_items = spec.inputs("item", "retrieval")
+        columns = [f for f in (*features, *retrieval_features) if f not in catalogue.attributes]
+        shown = validation.with_features(columns).sample(
+            IMPRESSIONS, self._config.seed, lambda part: catalogue.codes(part.item_ids) >= 0
+        )
         self.impression_labels, self.impression_users = shown.labels, shown.user_ids
         queries = towers.embed_queries(shown.arrays(spec.request_inputs("retrieval")), shown.seconds)
-        items = towers.embed_items(shown.arrays(spec.inputs("item", "retrieval")))
+        items = towers.embed_items(catalogue.features_of(shown, retrieval_items))
         self._impression_retrieval_scores = (queries * items).sum(axis=1)
-        encoded = _tensors(preprocessing.encode(shown.arrays(features), shown.seconds))
+        arrays = shown.arrays(self._network.query_features)
+        arrays |= catalogue.features_of(shown, self._network.item_features)
+        encoded = _tensors(preprocessing.encode(arrays, shown.seconds))
         self._impression_requests = {f.name: encoded[f.name] for f in self._network.query_features}
         self._impression_items = {f.name: encoded[f.name] for f in self._network.item_features}
         self._impression_similarity = np.concatenate(

@@ -23,7 +23,7 @@ from components.build_features.change_points import (
 )
 from feature_repo.errors import DataError
 from feature_repo.files import whole_file
-from feature_repo.spec import ENTITY_KEYS, AggregateSource, ColumnSource, Feature, FeatureSpec, history
+from feature_repo.spec import ENTITY_KEYS, AggregateSource, ColumnSource, Feature, FeatureSpec
 
 IBIS_TYPES = {
     "categorical": "string",
@@ -80,7 +80,7 @@ def write_feature_tables(spec: FeatureSpec, canonical: CanonicalPaths, paths: Ta
             stored.select("user_id", "item_id", "positive", timestamp=stored["timestamp"].cast(NAIVE)),
             temp=True,
         )
-        models = {side: history(spec.stored(side)) for side in ENTITY_KEYS}
+        models = {side: spec.recorded(side) for side in ENTITY_KEYS}
         filters = tuple(feature for feature in spec.stored("user") if feature not in models["user"])
         last = ibis.coalesce(events["timestamp"].max(), ibis.literal("1970-01-01").cast(NAIVE))
         end = connection.execute(last + ibis.interval(microseconds=1))

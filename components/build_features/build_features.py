@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from components.build_features.aggregates import CanonicalPaths, TablePaths, write_feature_tables
 from components.build_features.config import LeakageConfig, SplitConfig
+from components.build_features.item_vectors import write_item_vectors
 from components.build_features.leakage import check_leakage
 from components.build_features.split import split_by_time
 from components.validate.statistics import (
@@ -21,13 +22,17 @@ from components.validate.statistics import (
 )
 from feature_repo.columns import ARROW_TYPES, context_columns
 from feature_repo.files import whole_file
+from feature_repo.item_vectors import ITEM_VECTORS
 from feature_repo.progress import report_progress
-from feature_repo.spec import ENTITY_KEYS, FeatureSpec, history
+from feature_repo.spec import ENTITY_KEYS, FeatureSpec
 from feature_repo.store import apply_repository, materialise, point_in_time_join
 from feature_repo.tables import SPLITS, data_window
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
+TEXT_VECTORS = "text_vectors"
+"""Folder of the feature store with the vectors of texts that were encoded before."""
 
 LOGGED = ("request_id", "user_id", "item_id", "timestamp", "label", "position", "propensity")
 """Columns of an example that are no features."""
@@ -38,7 +43,7 @@ PART_ROWS = 65_536
 
 @dataclass(frozen=True)
 class FeaturePaths:
-    """What the step reads and writes; `user_filters` and `leakage.json` lie beside the examples."""
+    """What the step reads and writes; `user_filters`, `leakage.json` and item vectors lie beside the examples."""
 
     events: Path
     impressions: Path
@@ -67,7 +72,7 @@ def build_features(
         features: the feature spec.
         split: shares of train, validation and test.
         leakage: when a feature is taken to know the label.
-        repository: folder of the Feast repository.
+        repository: folder of the Feast repository; vectors of texts are kept below it.
         paths: of inputs and outputs.
         executor: where statistics are computed while the online store is filled, and shut down then; a thread when
             absent.
@@ -78,9 +83,12 @@ def build_features(
     Raises:
         DataError: an attribute that a feature takes is no column, a window is empty, or a feature knows the label.
     """
-    impressions = pq.read_table(paths.impressions)
-    parts = split_by_time(impressions, split)
-
+    parts = split_by_time(pq.read_table(paths.impressions), split)
+    # The encoder runs outside Python's lock, on the core that the steps below leave idle.
+    encoding = ThreadPoolExecutor(1)
+    vectors = encoding.submit(
+        write_item_vectors, features, paths.items, paths.examples / ITEM_VECTORS, repository / TEXT_VECTORS
+    )
     filters = paths.examples / "user_filters.parquet"
     rows = write_feature_tables(
         features,
@@ -103,19 +111,20 @@ def build_features(
     report_progress(", ".join(f"{rows[name]:,} {name}" for name in SPLITS) + " rows, each as of its instant")
     check_leakage(features, windows["train"], windows["validation"], leakage, paths.examples / "leakage.json")
 
-    with executor or ThreadPoolExecutor(1) as apart:
+    with executor or ThreadPoolExecutor(1) as apart, encoding:
         describing = apart.submit(describe_examples, features, paths)
         _, end = data_window(pq.read_table(paths.events, columns=["timestamp"]))
         for view, count in materialise(store, features, end).items():
             rows[f"online_{view}"] = count
         describing.result()
+        rows["encoded_texts"] = vectors.result()
     report_progress(f"online store: {rows.get('online_user_features', 0):,} users")
     return rows
 
 
 def describe_examples(features: FeatureSpec, paths: FeaturePaths) -> None:
     """Writes the statistics of the training rows' features, and the schema that follows from them."""
-    inputs = [feature for side in ("user", "item", "context") for feature in history(features.of(side))]
+    inputs = [feature for side in ("user", "item", "context") for feature in features.in_rows(side)]
     names = [feature.name for feature in inputs]
     statistics = generate_statistics(pq.read_table(paths.examples / f"{SPLITS[0]}.parquet", columns=names))
     write_statistics(statistics, paths.training_statistics)
@@ -129,7 +138,7 @@ def _join(features: FeatureSpec, store: "FeatureStore", impressions: pa.Table) -
         raise RuntimeError(f"the point-in-time join returned {joined.num_rows} rows for {impressions.num_rows}")
     example = impressions.select([*LOGGED])
     for side in ENTITY_KEYS:
-        for feature in history(features.stored(side)):
+        for feature in features.recorded(side):
             arrow_type = ARROW_TYPES[feature.kind]
             values = joined.column(feature.name).cast(arrow_type)
             example = example.append_column(pa.field(feature.name, arrow_type), values)

@@ -15,7 +15,7 @@ from components.build_features.previous_rows import PreviousRows, find_previous
 from feature_repo.errors import ConfigError, DataError
 from feature_repo.files import write_file
 from feature_repo.progress import report_progress
-from feature_repo.spec import ENTITY_KEYS, AggregateSource, Feature, FeatureSpec, history
+from feature_repo.spec import ENTITY_KEYS, AggregateSource, Feature, FeatureSpec
 from trainer.metrics import area_under_roc
 
 _DEVIATIONS = 3.0
@@ -64,7 +64,7 @@ def check_leakage(
         DataError: naming the features, what of them tells the label and how well.
         ConfigError: `leakage.allowed` names no feature that a model takes.
     """
-    names = {feature.name for side in ("user", "item", "context") for feature in history(features.of(side))}
+    names = {feature.name for side in ("user", "item", "context") for feature in features.in_rows(side)}
     unknown = sorted(set(config.allowed) - names)
     if unknown:
         raise ConfigError(
@@ -100,7 +100,7 @@ def measure_leakage(features: FeatureSpec, rows: pa.Table, config: LeakageConfig
     found: list[Leakage] = []
     for side in ("user", "item", "context"):
         before = find_previous(codes[ENTITY_KEYS[side]], instants, labels) if side in ENTITY_KEYS else None
-        for feature in history(features.of(side)):
+        for feature in features.in_rows(side):
             column = rows.column(feature.name)
             values = _take(column, sample)
             seconds = instants[sample] // 1_000_000

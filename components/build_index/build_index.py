@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from feature_repo.as_of import join_as_of
 from feature_repo.columns import Arrays, to_arrays
 from feature_repo.errors import ConfigError, DataError
+from feature_repo.item_vectors import read_item_vectors
 from feature_repo.progress import report_progress
 from feature_repo.spec import AggregateSource, Feature, FeatureSpec, history
 from feature_repo.tables import TIMESTAMP, data_window
@@ -30,6 +31,7 @@ class IndexPaths:
     items: Path
     events: Path
     item_features: Path
+    item_vectors: Path
     index: Path
     item_table: Path
 
@@ -57,6 +59,9 @@ def build_index(features: FeatureSpec, config: ServingConfig, paths: IndexPaths)
 
     begin, end = data_window(pq.read_table(paths.events, columns=["timestamp"]))
     table = _state(items.column(ITEM_ID), pq.read_table(paths.item_features), features, end)
+    stored = read_item_vectors(paths.item_vectors, items.column(ITEM_ID).combine_chunks(), features.vectors())
+    for name in stored.column_names:
+        table = table.append_column(name, stored.column(name))
 
     vectors = _embed(paths.item_tower, to_arrays(features.inputs("item", "retrieval"), table))
     index = build(vectors, config.index)
@@ -68,10 +73,10 @@ def build_index(features: FeatureSpec, config: ServingConfig, paths: IndexPaths)
 
 
 def _state(item_ids: pa.ChunkedArray, recorded: pa.Table, features: FeatureSpec, end: datetime) -> pa.Table:
-    """`item_id` and every stored feature as of `end`, one row an item in the order of the items table."""
+    """`item_id` and every recorded feature as of `end`, one row an item in the order of the items table."""
     at = pa.array([end] * len(item_ids), TIMESTAMP)
     asked = pa.table({ITEM_ID: item_ids, "timestamp": at})
-    stored = join_as_of(asked, recorded, ITEM_ID, [f.name for f in history(features.stored("item"))] + [ITEM_ID])
+    stored = join_as_of(asked, recorded, ITEM_ID, [f.name for f in features.recorded("item")] + [ITEM_ID])
     unknown = pc.filter(item_ids, pc.is_null(stored.column(ITEM_ID)))
     if len(unknown):
         raise DataError(

@@ -12,6 +12,7 @@ def build_index(
     items: dsl.Input[dsl.Dataset],
     events: dsl.Input[dsl.Dataset],
     item_features: dsl.Input[dsl.Dataset],
+    examples: dsl.Input[dsl.Dataset],
     index: dsl.Output[dsl.Artifact],
     item_table: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
@@ -21,6 +22,7 @@ def build_index(
 
     from components.build_index.build_index import IndexPaths, build_index
     from components.project import read_section
+    from feature_repo.item_vectors import ITEM_VECTORS
     from feature_repo.spec import FeatureSpec
     from serving.config import ServingConfig
 
@@ -32,6 +34,7 @@ def build_index(
             items=Path(items.path),
             events=Path(events.path),
             item_features=Path(item_features.path),
+            item_vectors=Path(examples.path) / ITEM_VECTORS,
             index=Path(index.path),
             item_table=Path(item_table.path),
         ),

@@ -19,6 +19,7 @@ from components.evaluate.off_policy import off_policy_report, pool_size
 from components.evaluate.report import render_report
 from feature_repo.errors import DataError
 from feature_repo.files import write_file
+from feature_repo.item_vectors import ITEM_VECTORS
 from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
 from serving.releases import ReleaseStore
@@ -79,6 +80,7 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
     """
     impressions = pq.read_table(paths.examples / "test.parquet")
     item_features = pq.read_table(paths.item_features)
+    vectors = paths.examples / ITEM_VECTORS
     ids = pc.unique(item_features.column("item_id"))
     catalogue = ids.take(pc.array_sort_indices(ids))
     events = read_events(pq.read_table(paths.events), catalogue)
@@ -91,7 +93,7 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
     models = FunnelModels(features, paths.user_tower, paths.item_tower, paths.ranker)
     pool = pool_size(config.off_policy, impressions)
     outcome = run_funnel(
-        models, moments, targets, item_features, catalogue, candidates, config.item_refresh_seconds, pool
+        models, moments, targets, item_features, catalogue, candidates, config.item_refresh_seconds, pool, vectors
     )
     ranks = {
         "funnel": outcome.ranks,
@@ -103,7 +105,14 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
     if isinstance(champion, FunnelModels):
         report_progress("the live release on the same queries")
         ranks["champion"] = run_funnel(
-            champion, moments, targets, item_features, catalogue, candidates, config.item_refresh_seconds
+            champion,
+            moments,
+            targets,
+            item_features,
+            catalogue,
+            candidates,
+            config.item_refresh_seconds,
+            item_vectors=vectors,
         ).ranks
 
     users = moments.users[targets[0]]

@@ -10,12 +10,15 @@ import pyarrow as pa
 from components.evaluate.moments import Moments
 from feature_repo.as_of import join_as_of
 from feature_repo.columns import Arrays, to_arrays
+from feature_repo.item_vectors import read_item_vectors
 from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
 from feature_repo.tables import TIMESTAMP
 
 _ROWS_AT_ONCE = 400_000
 _MOMENTS_AT_ONCE = 64
+_NUMBERS_A_ROW = 32
+"""About how wide a row of item features is without the embeddings that items come with."""
 
 
 class FunnelModels:
@@ -78,6 +81,7 @@ def run_funnel(
     candidates: int,
     refresh_seconds: int,
     pool: int = 0,
+    item_vectors: Path | None = None,
 ) -> FunnelOutcome:
     """Retrieval over the unseen corpus, then the ranker on what retrieval hands on.
 
@@ -90,6 +94,7 @@ def run_funnel(
         candidates: how many items retrieval hands on.
         refresh_seconds: items' features and vectors are those of the last multiple of this before the moment.
         pool: how many of the best items of every moment to give back.
+        item_vectors: file with the embeddings that items come with; needed where a model takes one.
     """
     count = len(moments.users)
     seconds = moments.timestamps // 1_000_000
@@ -143,7 +148,7 @@ def run_funnel(
             top_items[start:end, : min(10, len(answer))] = answer[:10]
 
     done = 0
-    for inside, arrays in _item_snapshots(models, seconds, item_features, catalogue, refresh_seconds):
+    for inside, arrays in _item_snapshots(models, seconds, (item_features, item_vectors), catalogue, refresh_seconds):
         vectors = models.towers.embed_items({f.name: arrays[f.name] for f in models.retrieval_item})
         size = len(catalogue)
         for place, of_snapshot in enumerate(inside):
@@ -171,16 +176,26 @@ def _places(order: np.ndarray, items: int) -> np.ndarray:
 
 
 def _item_snapshots(
-    models: FunnelModels, seconds: np.ndarray, item_features: pa.Table, catalogue: pa.Array, refresh_seconds: int
+    models: FunnelModels,
+    seconds: np.ndarray,
+    item_tables: tuple[pa.Table, Path | None],
+    catalogue: pa.Array,
+    refresh_seconds: int,
 ) -> Iterator[tuple[list[np.ndarray], Arrays]]:
     """Moments by snapshot, some snapshots at a time, and the arrays of all items of those snapshots in turn."""
     snapshots, inverse = np.unique(seconds // refresh_seconds * refresh_seconds, return_inverse=True)
-    per_chunk = max(1, _ROWS_AT_ONCE // len(catalogue))
-    columns = [feature.name for feature in models.item_features if feature.name != "item_id"]
+    item_features, item_vectors = item_tables
+    vectors = [feature for feature in models.item_features if feature in models.spec.vectors()]
+    held = to_arrays(vectors, read_item_vectors(item_vectors, catalogue, vectors))
+    width = sum(array.shape[1] for array in held.values())
+    per_chunk = max(1, _ROWS_AT_ONCE // (len(catalogue) * (1 + width // _NUMBERS_A_ROW)))
+    rest = [feature for feature in models.item_features if feature not in vectors]
+    columns = [feature.name for feature in rest if feature.name != "item_id"]
     for start in range(0, len(snapshots), per_chunk):
         chunk = snapshots[start : start + per_chunk]
         ids = pa.chunked_array([catalogue] * len(chunk))
         at = pa.array(np.repeat(chunk * 1_000_000, len(catalogue)), pa.int64()).cast(TIMESTAMP)
         values = join_as_of(pa.table({"item_id": ids, "timestamp": at}), item_features, "item_id", columns)
-        arrays = to_arrays(models.item_features, values.append_column("item_id", ids))
+        arrays = to_arrays(rest, values.append_column("item_id", ids))
+        arrays |= {name: np.tile(array, (len(chunk), 1)) for name, array in held.items()}
         yield [np.flatnonzero(inverse == start + place) for place in range(len(chunk))], arrays

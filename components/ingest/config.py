@@ -14,13 +14,13 @@ class ColumnMapping(StrictModel):
         column: the raw column.
         type: what its values are; a value that is not is rejected. The columns of the canonical tables have their
             own type, whatever is said here.
-        split: separator of a raw string that holds a list.
+        split: separator of a raw string that holds a list or a vector.
         unit: of a raw timestamp given as a number; ISO 8601 text needs none.
         missing: raw text that means that there is no value.
     """
 
     column: str
-    type: Literal["string", "number", "integer", "list", "timestamp"] = "string"
+    type: Literal["string", "number", "integer", "list", "vector", "timestamp"] = "string"
     split: str = " "
     unit: Literal["s", "ms", "us"] | None = None
     missing: tuple[str, ...] = ("",)

@@ -23,6 +23,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "number": pa.float64(),
     "integer": pa.int64(),
     "list": pa.list_(pa.string()),
+    "vector": pa.list_(pa.float32()),
     "timestamp": TIMESTAMP,
 }
 """How an ingested column of each declared type is stored."""
@@ -134,6 +135,11 @@ def _value(kind: str, mapping: ColumnMapping, cell: str, found: pa.DataType) -> 
         parts = f"string_split({text}, {_literal(mapping.split)})"
         entries = f"CAST({cell} AS VARCHAR[])" if pt.is_list(found) else parts
         return f"list_filter({entries}, x -> x <> '')"
+    if kind == "vector":
+        # Text may hold the vector in brackets, as JSON writes it.
+        parts = f"string_split(trim({text}, '[] '), {_literal(mapping.split)})"
+        entries = f"TRY_CAST({cell} AS DOUBLE[])" if pt.is_list(found) else f"TRY_CAST({parts} AS DOUBLE[])"
+        return f"CASE WHEN len(list_filter({entries}, x -> x IS NULL OR NOT isfinite(x))) = 0 THEN {entries} END"
     if pt.is_timestamp(found):
         return f"epoch_us({cell})"
     if mapping.unit:
@@ -154,8 +160,9 @@ def _checks(column: str, kind: Column, mapping: ColumnMapping, index: int) -> li
     if kind.required:
         empty = f"{absent} OR trim({text}) = ''" if kind.type == "string" else absent
         checks.append((f"({empty})", f"{column} is missing"))
-    if kind.type in ("number", "integer", "timestamp"):
-        noun = {"number": "a number", "integer": "a whole number", "timestamp": "a timestamp"}[kind.type]
+    nouns = {"number": "a number", "integer": "a whole number", "timestamp": "a timestamp", "vector": "a vector"}
+    if kind.type in nouns:
+        noun = nouns[kind.type]
         checks.append((f"({value} IS NULL AND NOT {absent})", f"{column} is not {noun}"))
     if kind.valid:
         checks.append((f"(NOT {kind.valid[0].format(value)})", f"{column} {kind.valid[1]}"))

@@ -18,7 +18,7 @@ from components.validate.statistics import generate_statistics, read_schema, rea
 from feature_repo.errors import DataError
 from feature_repo.files import write_file
 from feature_repo.progress import report_progress
-from feature_repo.spec import FeatureSpec, history
+from feature_repo.spec import FeatureSpec
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ def _compare(config: MonitorConfig, store: Any, release: int, window: Window) ->
     training = read_statistics(store.part_path(release, "training_statistics.pb"))
     schema = read_schema(store.part_path(release, "schema.pbtxt"))
     spec = FeatureSpec.model_validate_json(store.part_path(release, "feature_spec.json").read_text(encoding="utf-8"))
-    of_requests = (*history(spec.user), *history(spec.context))
-    of_items = history(spec.item)
+    of_requests = (*spec.in_rows("user"), *spec.in_rows("context"))
+    of_items = spec.in_rows("item")
     found: list[Finding] = []
     distances: dict[str, list[Distance]] = {}
     statistics = {}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from feature_repo.item_vectors import ITEM_VECTORS
 from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
 from trainer.config import RankingConfig
@@ -40,7 +41,7 @@ def train_ranker(features: FeatureSpec, config: RankingConfig, paths: RankerPath
 
     train, validation = open_examples(paths.examples, "train"), open_examples(paths.examples, "validation")
     item_inputs = dict.fromkeys((*features.inputs("item", "retrieval"), *features.inputs("item", "ranking")))
-    catalogue = Catalogue(item_inputs, paths.item_features)
+    catalogue = Catalogue(item_inputs, paths.item_features, paths.examples / ITEM_VECTORS)
     sampled = config.sampled_negatives.number
     report_progress(f"{config.model}: {len(train):,} impressions, each with {sampled} sampled items")
     towers = Towers(paths.user_tower, paths.item_tower)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from feature_repo.item_vectors import ITEM_VECTORS
 from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
 from trainer.config import RetrievalConfig
@@ -37,7 +38,7 @@ def train_retrieval(features: FeatureSpec, config: RetrievalConfig, paths: Retri
     from trainer.warm_start import read_parent
 
     train, validation = open_examples(paths.examples, "train"), open_examples(paths.examples, "validation")
-    catalogue = Catalogue(features.inputs("item", "retrieval"), paths.item_features)
+    catalogue = Catalogue(features.inputs("item", "retrieval"), paths.item_features, paths.examples / ITEM_VECTORS)
     positives = train.count_positives()
     report_progress(f"{positives:,} positives of {len(train):,} rows, {len(catalogue):,} items")
     parent = read_parent(paths.parent[1], paths.parent[0]) if paths.parent else None

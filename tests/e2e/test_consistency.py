@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.columns import context_columns, to_arrays
+from feature_repo.item_vectors import ITEM_VECTORS, read_item_vectors
 from feature_repo.store import point_in_time_join
 from feature_repo.tables import TIMESTAMP, data_window
 from tests.e2e.conftest import REQUESTS
@@ -15,7 +16,7 @@ SHOWN = 10
 
 @pytest.fixture(scope="module")
 def offline(trained, predictions) -> list[pa.Table]:
-    """For each request one row a shown item: features joined by Feast as for training rows, and the context."""
+    """For each request one row a shown item: features as training rows get them, and the context."""
     from feast import FeatureStore
 
     spec = trained.config.features
@@ -29,6 +30,11 @@ def offline(trained, predictions) -> list[pa.Table]:
     seconds = np.array([int(prediction["timestamp"]) for prediction in predictions for _ in prediction["items"]])
     for name, column in context_columns(spec.context, seconds).items():
         joined = joined.append_column(name, column)
+    # The embeddings that items come with lie beside the training rows.
+    vectors = trained.record.artifact("build-features", "examples") / ITEM_VECTORS
+    held = read_item_vectors(vectors, joined.column("item_id").combine_chunks(), spec.vectors())
+    for name in held.column_names:
+        joined = joined.append_column(name, held.column(name))
     return [joined.slice(place * SHOWN, SHOWN) for place in range(len(predictions))]
 
 

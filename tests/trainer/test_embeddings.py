@@ -30,3 +30,18 @@ def test_mean_embedding_leaves_padding_out():
     assert tables.mean(tags, tf.constant([[0, 0, 0]])).numpy().tolist() == [[0.0, 0.0]]
     tables.tables["tags"].set_weights([np.array([[9, 9], [0, 0], [1, 2], [3, 4]], np.float32)])
     assert tables.mean(tags, tf.constant([[2, 3, 0]])).numpy().tolist() == [[2.0, 3.0]]
+
+
+def test_wide_vectors_are_projected_and_narrow_ones_are_not():
+    def vector(name, length):
+        return Feature.model_validate({"name": name, "kind": "embedding", "length": length, "source": {"column": name}})
+
+    tables = EmbeddingTables({}, "item_id", 8, 2)
+    wide, narrow = vector("content", 384), vector("looks", 3)
+    dense = tables.dense((wide, narrow), {"content": tf.ones([5, 384]), "looks": tf.constant([[1.0, 2.0, 3.0]] * 5)})
+    assert dense.shape == [5, 8 + 3]
+    assert dense.numpy()[0, 8:].tolist() == [1.0, 2.0, 3.0]
+    kernel = tables.projections["content"].kernel
+    assert kernel.shape == [384, 8]
+    assert dense.numpy()[0, :8] == pytest.approx(kernel.numpy().sum(axis=0), abs=1e-5)
+    assert any(weight is kernel for weight in tables.trainable_variables)

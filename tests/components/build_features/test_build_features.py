@@ -11,6 +11,7 @@ from components.build_features.component import build_features as build_features
 from components.build_features.config import LeakageConfig, SplitConfig
 from components.validate.statistics import columns_of, read_schema, read_statistics
 from feature_repo.errors import DataError
+from feature_repo.item_vectors import ITEM_VECTORS
 from feature_repo.online import OnlineFeatures
 from feature_repo.spec import FeatureSpec
 from feature_repo.tables import EVENTS, IMPRESSIONS, SPLITS
@@ -37,6 +38,7 @@ SPEC = {
         {"name": "tags", "kind": "sequence", "length": 2, "source": {"column": "tags"}},
         {"name": "item_events", "kind": "numeric", "source": {"aggregate": "count"}},
         {"name": "item_rate", "kind": "numeric", "source": {"aggregate": "rate", "window_days": 2}},
+        {"name": "looks", "kind": "embedding", "length": 2, "source": {"column": "pixels"}},
     ],
     "context": [
         {"name": "hour", "kind": "categorical", "source": {"clock": "hour"}},
@@ -85,7 +87,9 @@ def write_inputs(folder: Path, acts) -> None:
     pq.write_table(pa.Table.from_pylist(events, EVENTS), folder / "events")
     pq.write_table(pa.Table.from_pylist(shown, schema), folder / "impressions")
     pq.write_table(pa.table({"user_id": ["u1", "u2", "new"], "city": ["Ulm", None, "Bern"]}), folder / "users")
-    pq.write_table(pa.table({"item_id": list("abc"), "tags": [["x"], ["x", "y"], ["y"]]}), folder / "items")
+    pixels = pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float32()))
+    items = {"item_id": list("abc"), "tags": [["x"], ["x", "y"], ["y"]], "pixels": pixels}
+    pq.write_table(pa.table(items), folder / "items")
 
 
 def run(folder: Path, acts=ACTS, split=None, features=FEATURES, leakage=None) -> dict[str, int]:
@@ -120,6 +124,14 @@ def test_examples_have_the_columns_that_trainers_read(built):
         *features,
         *("hour", "device"),
     ]
+
+
+def test_vectors_of_items_are_kept_once_an_item_and_nowhere_else(built):
+    folder, rows = built
+    kept = pq.read_table(folder / "examples" / ITEM_VECTORS)
+    assert dict(zip(*kept.to_pydict().values(), strict=True)) == {"a": [1.0, 2.0], "b": None, "c": [3.0, 4.0]}
+    assert rows["encoded_texts"] == 0
+    assert "looks" not in pq.read_schema(folder / "item_features").names
 
 
 def test_examples_hold_what_was_known_at_their_instants(built):

@@ -9,6 +9,7 @@ import pytest
 
 from components.build_index.build_index import IndexPaths, build_index
 from feature_repo.errors import ConfigError, DataError
+from feature_repo.item_vectors import ITEM_VECTORS
 from feature_repo.tables import TIMESTAMP
 from serving.config import GatewayConfig, IndexConfig, RerankConfig, ServingConfig
 from serving.index import load_index
@@ -46,6 +47,7 @@ def paths(models, tmp_path):
         items=tmp_path / "items",
         events=tmp_path / "events",
         item_features=tmp_path / "item_features",
+        item_vectors=tmp_path / "examples" / ITEM_VECTORS,
         index=tmp_path / "out" / "index",
         item_table=tmp_path / "out" / "item_table",
     )
@@ -113,7 +115,10 @@ def test_the_component_calls_the_step(paths):
     from components.build_index.component import build_index as component
 
     logged = {}
-    artifacts = {name: SimpleNamespace(path=str(getattr(paths, name))) for name in vars(paths)}
+    artifacts = {
+        name: SimpleNamespace(path=str(getattr(paths, name))) for name in vars(paths) if name != "item_vectors"
+    }
+    artifacts["examples"] = SimpleNamespace(path=str(paths.item_vectors.parent))
     config = json.dumps({"features": SPEC.model_dump(mode="json"), "serving": CONFIG.model_dump(mode="json")})
     metrics = SimpleNamespace(log_metric=logged.__setitem__)
     component.python_func(config=config, metrics=metrics, **artifacts)

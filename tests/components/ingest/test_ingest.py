@@ -305,6 +305,27 @@ def test_parquet_lists_are_kept(place):
     assert tables["items"].to_pylist() == [{"item_id": "i1", "tags": ["a", "b c"], "pages": 3}]
 
 
+@pytest.mark.parametrize(("text", "split"), [("0.5|-2", "|"), ('"[0.5, -2]"', ",")])
+def test_vectors_are_read_from_text(place, text, split):
+    (place / "items.csv").write_text(f"id,looks\ni1,{text}\ni2,\ni3,0.5{split if split == '|' else ' '}x\n")
+    mapping = table("items.csv", {"item_id": {"column": "id"}, "looks": {"column": "looks", "type": "vector"}})
+    mapping["columns"]["looks"]["split"] = split
+    _, tables = run(place, make_config(items=mapping))
+    assert tables["items"].to_pylist() == [{"item_id": "i1", "looks": [0.5, -2.0]}, {"item_id": "i2", "looks": None}]
+    assert [(r["reason"], r["value"]) for r in quarantined(place) if r["table"] == "items"][0][0] == (
+        "looks is not a vector"
+    )
+
+
+def test_vectors_of_parquet_are_kept_and_broken_ones_rejected(place):
+    looks = pa.array([[0.5, -2.0], [float("nan"), 1.0], None, [1.0, None]], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"id": ["i1", "i2", "i3", "i4"], "looks": looks}), place / "items.parquet")
+    columns = {"item_id": {"column": "id"}, "looks": {"column": "looks", "type": "vector"}}
+    _, tables = run(place, make_config(items={"uri": "items.parquet", "format": "parquet", "columns": columns}))
+    assert tables["items"].to_pylist() == [{"item_id": "i1", "looks": [0.5, -2.0]}, {"item_id": "i3", "looks": None}]
+    assert tables["items"].schema.field("looks").type == pa.list_(pa.float32())
+
+
 def test_number_as_timestamp_needs_its_unit(place):
     pq.write_table(pa.table({"user": ["u"], "item": ["i"], "stars": [1], "at": [T0]}), place / "events.parquet")
     mapping = events_mapping(uri="events.parquet", format="parquet")
