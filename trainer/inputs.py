@@ -99,6 +99,10 @@ class Preprocessing:
             parts.append({name: tensor.numpy() for name, tensor in self(raw, at).items()})
         return {f.name: np.concatenate([part[f.name] for part in parts]) for f in held}
 
+    def unknown_index(self, table: str) -> int:
+        """The index that stands for a value which training did not see; of a hashed table that of "nothing"."""
+        return 1 if isinstance(self.lookups.get(table), tf.keras.layers.StringLookup) else 0
+
     @property
     def resources(self) -> list[object]:
         """Lookup tables that a SavedModel must carry."""
