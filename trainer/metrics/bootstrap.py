@@ -110,12 +110,16 @@ class UserBootstrap:
         Args:
             of_weights: takes weights [s, n] of the rows and gives the statistic [s].
         """
-        value = of_weights(np.ones((1, len(self.codes))))[0]
+        return self.statistics(lambda weights: of_weights(weights)[:, None])[0]
+
+    def statistics(self, of_weights: Callable[[np.ndarray], np.ndarray]) -> list[Estimate]:
+        """Several statistics that are found together: `of_weights` gives [s, m]."""
+        values = of_weights(np.ones((1, len(self.codes))))[0]
         step = max(1, _ELEMENTS_AT_ONCE // max(1, len(self.codes)))
         parts = [
             of_weights(self._draws[start : start + step][:, self.codes]) for start in range(0, len(self._draws), step)
         ]
-        return Estimate(float(value), np.concatenate(parts))
+        return [Estimate(float(v), column) for v, column in zip(values, np.concatenate(parts).T, strict=True)]
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """[users, m] sums over each user's rows of values [n, m]."""
