@@ -114,7 +114,7 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
 def headlines(verdict: Mapping[str, Any]) -> dict[str, float]:
     """The few numbers to log beside a run."""
     metrics = verdict["metrics"]
-    known = {name: metrics[name] for name in HEADLINES if not np.isnan(metrics.get(name, np.nan))}
+    known = {name: metrics[name] for name in HEADLINES if name in metrics}
     outcomes = [rule["outcome"] for rule in verdict["rules"]]
     return {
         "blessed": int(verdict["blessed"]),
@@ -131,13 +131,14 @@ class _Parts:
         self.config, self.window = config, window
         size = len(window.catalogue)
         self.slices = find_slices(config, features, window.moments, window.targets, window.events, size)
-        stored = features, window.item_features, window.catalogue
-        self.vectors = None if config.diversity_by is None else item_vectors(*stored, config.diversity_by)
+        self.vectors = None
+        if config.diversity_by is not None:
+            self.vectors = item_vectors(features, window.items, config.diversity_by)
         refresh = config.item_refresh_seconds
         self.item_groups = {
             name: PopularityGroups(window.events, size, refresh)
             if name == POPULARITY
-            else AttributeGroups(*stored, name)
+            else AttributeGroups(features, window.items, name)
             for name in {rule.groups: None for rule in config.exposures}
         }
         self.user_groups = {

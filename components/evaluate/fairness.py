@@ -19,9 +19,9 @@ POPULARITY = "item_popularity"
 class AttributeGroups:
     """Items by the values of a feature; an item with several counts for each in equal parts."""
 
-    def __init__(self, features: FeatureSpec, item_features: pa.Table, catalogue: pa.Array, name: str):
-        """Reads the feature's latest values. Raises ConfigError when there is no such feature."""
-        self.names, members = item_members(features, item_features, catalogue, name)
+    def __init__(self, features: FeatureSpec, items: pa.Table, name: str):
+        """Takes one row of stored values an item. Raises ConfigError when there is no such feature."""
+        self.names, members = item_members(features, items, name)
         self._parts = members / np.maximum(members.sum(axis=1, keepdims=True), 1)
 
     def exposures(
@@ -136,5 +136,7 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.where(below > 0, above / np.where(below > 0, below, 1.0), np.nan)
 
 
-def _three(interval: Interval) -> list[float] | None:
-    return None if np.isnan(interval.mean) else [interval.mean, interval.low, interval.high]
+def _three(interval: Interval) -> list[float | None] | None:
+    """[mean, low, high], the bounds None where there is no interval; None where there is no mean."""
+    known = [None if np.isnan(value) else value for value in (interval.mean, interval.low, interval.high)]
+    return known if known[0] is not None else None

@@ -122,7 +122,8 @@ def _no_drop(rule: RegressionRule, metrics: Mapping[str, float], allowed: str, p
     # Where less is better the bad end of the difference is the upper one.
     sign, end = (1, ".high") if name in LESS_IS_BETTER else (-1, ".low")
     difference = _number(metrics, f"{ours}_minus_champion.{name}{end if rule.judge_by == 'interval' else ''}")
-    sentence = f"{_shown(rule.metric, value)}{f' of {part}' if part else ''} {allowed}{_of(live)}"
+    where = f" of {part}" if part else ""
+    sentence = f"{_shown(rule.metric + where, value)} {allowed}{_of(live)}"
     if live is None or difference is None:
         return RuleOutcome(sentence, "failed", False, "the metric is missing", value, None, part)
     if rule.judge_by == "interval":

@@ -214,12 +214,12 @@ def metric_names(config: EvaluateConfig) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def flatten(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    """Values by name, each with `.low` and `.high` of its 95% interval."""
+    """Values by name, each with `.low` and `.high` of its 95% interval; what is no number is left out."""
     flat: dict[str, float] = {}
     for name, estimate in estimates.items():
         interval = estimate.interval()
         flat |= {name: interval.mean, f"{name}.low": interval.low, f"{name}.high": interval.high}
-    return flat
+    return {name: value for name, value in flat.items() if not np.isnan(value)}
 
 
 def _ranker(model: str) -> str:

@@ -18,7 +18,7 @@ class Moments:
         rows: [m] table with the request's features as of the instant, one row a moment.
         users: [m] user ids.
         timestamps: [m] int64 microseconds.
-        seen: for each moment the catalogue rows that the user engaged with strictly before it.
+        seen: for each moment the catalogue rows that the user engaged with strictly before it, ascending.
         past_positives: [m] how many positive events the user had strictly before it.
         impressions: for each moment the catalogue rows shown at it.
         labels: for each moment the labels of those impressions.
@@ -58,7 +58,11 @@ class Moments:
         counts = [len(items) for items in self.seen]
         owned = np.concatenate([_NOTHING, *self.seen])
         width = 1 + max(owned.max(initial=0), np.max(items, initial=0))
-        return np.isin(moments * width + items, np.repeat(np.arange(len(counts)), counts) * width + owned)
+        # In ascending order: moments follow each other and what was seen at one is sorted.
+        keys = np.repeat(np.arange(len(counts)), counts) * width + owned
+        asked = moments * width + items
+        places = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
+        return keys[places] == asked if len(keys) else np.zeros(len(asked), bool)
 
 
 @dataclass(frozen=True)

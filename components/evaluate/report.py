@@ -7,7 +7,7 @@ from typing import Any
 from components.evaluate.measures import RANK_METRICS
 from components.evaluate.off_policy import render_off_policy
 from components.evaluate.reliability import reliability_plot
-from components.page import Html, heading, page, styled, table, tiles
+from components.page import Html, folded, heading, page, styled, table, tiles
 
 _MODELS = ("funnel", "retrieval", "champion", "popularity", "recent_popularity")
 _RANKER = {
@@ -23,6 +23,9 @@ _LISTS = {
     "novelty_at_10": "novelty, bits",
     "diversity_at_10": "intra-list diversity",
 }
+_COLOURED_USERS = 20
+_SLICED = ("ndcg_at_10", "recall_at_100")
+_DIFFERENCES = ("ndcg_at_10", "ndcg_at_20", "map_at_10", "recall_at_10", "recall_at_50", "recall_at_100")
 _STYLES = {"passed": "good", "failed": "bad", "not judged": "warn"}
 _NONE = styled("\N{EN DASH}", "soft")
 
@@ -65,7 +68,9 @@ def _tiles(verdict: Mapping[str, Any]) -> Html:
         "ranking.ece": "calibration error",
     }
     blessed = styled("blessed", "good") if verdict["blessed"] else styled("not blessed", "bad")
-    return tiles([("verdict", blessed), *((caption, f"{metrics[name]:.4f}") for name, caption in captions.items())])
+    return tiles(
+        [("verdict", blessed), *((captions[name], f"{metrics[name]:.4f}") for name in captions if name in metrics)]
+    )
 
 
 def _rules(verdict: Mapping[str, Any]) -> list[Html]:
@@ -83,11 +88,11 @@ def _rules(verdict: Mapping[str, Any]) -> list[Html]:
 def _differences(metrics: Mapping[str, float], models: Sequence[str]) -> list[Html]:
     others = [model for model in models if f"funnel_minus_{model}.ndcg_at_10" in metrics]
     rows = [
-        [f"funnel \N{MINUS SIGN} {_name(m)}", *(_difference(metrics, f"funnel_minus_{m}.{c}") for c in RANK_METRICS)]
+        [f"funnel \N{MINUS SIGN} {_name(m)}", *(_difference(metrics, f"funnel_minus_{m}.{c}") for c in _DIFFERENCES)]
         for m in others
     ]
     note = "The funnel less another model on the same queries; green and red where the interval leaves zero out."
-    return [heading("Paired differences", note), _numbers(("", *map(_title, RANK_METRICS)), rows)]
+    return [heading("Paired differences", note), _numbers(("", *map(_title, _DIFFERENCES)), rows)]
 
 
 def _ranker(metrics: Mapping[str, float]) -> list[Html]:
@@ -110,30 +115,30 @@ def _ranker(metrics: Mapping[str, float]) -> list[Html]:
 
 
 def _slices(slices: Sequence[Mapping[str, Any]], models: Sequence[str]) -> list[Html]:
-    found = [heading("Slices", "A dash where nothing falls into a slice.")]
+    """NDCG and recall of every model, and the AUC by user of the rankers."""
     compared = "champion" in models
-    for metric in ("ndcg_at_10", "recall_at_100"):
-        header = (_title(metric), "queries", "users", *map(_name, models), *(["difference"] if compared else []))
+    rankers = {"ranking": "ranker", "champion_ranking": "live release"}
+    found = [heading("Slices", "A dash where nothing falls into a slice.")]
+    for place, metric in enumerate((*_SLICED, "user_auc")):
+        ranker = metric == "user_auc"
+        sides = [side for side in rankers if compared or side == "ranking"] if ranker else list(models)
+        difference = f"{'ranking' if ranker else 'funnel'}_minus_champion.{metric}"
+        counted = ("impressions", "impression_users") if ranker else ("queries", "users")
+        names = [rankers[side] if ranker else _name(side) for side in sides]
+        header = ("", counted[0], "users", *names, *(["difference"] if compared else []))
         rows: list[list[object]] = []
         for family, parts in groupby(slices, key=lambda part: part["family"]):
             rows.append([styled(_name(family), "soft"), *[""] * (len(header) - 1)])
             for part in parts:
-                cells = [_cell(part["metrics"], f"{model}.{metric}") for model in models]
-                if compared:
-                    cells.append(_difference(part["metrics"], f"funnel_minus_champion.{metric}"))
-                rows.append([part["slice"], f"{part['queries']:,}", f"{part['users']:,}", *cells])
-        found.append(_numbers(header, rows))
-    header = ("AUC by user", "impressions", "users", "ranker", *(["live release", "difference"] if compared else []))
-    rows = []
-    for part in slices:
-        cells = [_cell(part["metrics"], "ranking.user_auc")]
-        if compared:
-            cells += [
-                _cell(part["metrics"], "champion_ranking.user_auc"),
-                _difference(part["metrics"], "ranking_minus_champion.user_auc"),
-            ]
-        rows.append([part["slice"], f"{part['impressions']:,}", f"{part['impression_users']:,}", *cells])
-    return [*found, _numbers(header, rows)]
+                of_part = part["metrics"]
+                cells = [_cell(of_part, f"{side}.{metric}") for side in sides]
+                # So few users resample into intervals that are too narrow to point at.
+                enough = part[counted[1]] >= _COLOURED_USERS
+                cells += [_difference(of_part, difference, coloured=enough)] if compared else []
+                rows.append([part["slice"], *(f"{part[name]:,}" for name in counted), *cells])
+        caption = "Ranker: AUC by user" if ranker else _title(metric)
+        found.append(folded(caption, _numbers(header, rows), unfolded=place == 0))
+    return found
 
 
 def _fairness(verdict: Mapping[str, Any]) -> list[Html]:
@@ -151,7 +156,7 @@ def _fairness(verdict: Mapping[str, Any]) -> list[Html]:
                 f"{row['exposure']:.1%}",
                 _NONE if row["ratio"] is None else _interval(row["ratio"], 2),
             ]
-            for row in groups
+            for row in sorted(groups, key=lambda row: -row["wanted"])
         ]
         found += [
             heading(f"Exposure by {_name(name)}", note),
@@ -171,7 +176,8 @@ def _fairness(verdict: Mapping[str, Any]) -> list[Html]:
         apart = "Fewer than two groups are large enough to compare."
         if "difference" in one:
             mean, low, high = one["difference"]
-            apart = f"{one['best']} is ahead of {one['worst']} by {mean:.4f} ({low:.4f} to {high:.4f})."
+            interval = "" if low is None else f" ({low:.4f} to {high:.4f})"
+            apart = f"{one['best']} is ahead of {one['worst']} by {mean:.4f}{interval}."
         found += [
             heading(f"Equal opportunity by {_name(one['by'])}", apart),
             table(("", "queries", "users", _title(one["metric"]), ""), rows, numbers=(1, 2, 3)),
@@ -195,11 +201,10 @@ def _answers(metrics: Mapping[str, float]) -> list[Html]:
 
 def _calibration(verdict: Mapping[str, Any]) -> list[Html]:
     bins, metrics = verdict["calibration"], verdict["metrics"]
-    low, high = metrics["ranking.ece.low"], metrics["ranking.ece.high"]
-    note = (
-        f"Expected calibration error {metrics['ranking.ece']:.4f} ({low:.4f} to {high:.4f}). "
-        "Dots on the diagonal are calibrated."
-    )
+    interval = ""
+    if "ranking.ece.low" in metrics:
+        interval = f" ({metrics['ranking.ece.low']:.4f} to {metrics['ranking.ece.high']:.4f})"
+    note = f"Expected calibration error {metrics['ranking.ece']:.4f}{interval}. Dots on the diagonal are calibrated."
     rows = [
         [f"{b['low']:.1f} to {b['high']:.1f}", f"{b['count']:,}", f"{b['predicted']:.4f}", f"{b['observed']:.4f}"]
         for b in bins
@@ -224,21 +229,23 @@ def _title(metric: str) -> str:
     return f"{'Recall' if name == 'recall' else name.upper()}@{k}"
 
 
-def _interval(values: Sequence[float], digits: int = 4) -> Html:
-    mean, low, high = (f"{value:.{digits}f}" for value in values)
+def _interval(values: Sequence[float | None], digits: int = 4) -> Html:
+    mean, low, high = (None if value is None else f"{value:.{digits}f}" for value in values)
+    if low is None:
+        return Html(mean)
     return Html(f'{mean}<br><span class="soft">{low}, {high}</span>')
 
 
 def _cell(metrics: Mapping[str, float], key: str) -> Html:
-    if key not in metrics or metrics[key] != metrics[key]:
-        return _NONE
+    if f"{key}.low" not in metrics:
+        return Html(f"{metrics[key]:.4f}") if key in metrics else _NONE
     return _interval([metrics[key], metrics[f"{key}.low"], metrics[f"{key}.high"]])
 
 
-def _difference(metrics: Mapping[str, float], key: str, less_is_better: bool = False) -> Html:
-    if key not in metrics or metrics[key] != metrics[key]:
-        return _NONE
+def _difference(metrics: Mapping[str, float], key: str, less_is_better: bool = False, coloured: bool = True) -> Html:
+    if f"{key}.low" not in metrics:
+        return Html(f"{metrics[key]:+.4f}") if key in metrics else _NONE
     mean, low, high = (metrics[name] for name in (key, f"{key}.low", f"{key}.high"))
     better, worse = (high < 0, low > 0) if less_is_better else (low > 0, high < 0)
-    shown = styled(f"{mean:+.4f}", "good") if better else styled(f"{mean:+.4f}", "bad") if worse else f"{mean:+.4f}"
-    return Html(f'{shown}<br><span class="soft">{low:+.4f}, {high:+.4f}</span>')
+    classes = ["good"] if better and coloured else ["bad"] if worse and coloured else []
+    return Html(f'{styled(f"{mean:+.4f}", *classes)}<br><span class="soft">{low:+.4f}, {high:+.4f}</span>')

@@ -1,6 +1,7 @@
 """The test window that everything is evaluated on: its moments, queries and catalogue."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.evaluate.moments import Moments, PastEvents, find_moments, read_events
+from components.evaluate.moments import Moments, PastEvents, find_moments, microseconds, read_events
 from feature_repo.errors import DataError
 
 
@@ -32,20 +33,29 @@ class Window:
     item_features: pa.Table
     catalogue: pa.Array
 
-    @property
+    @cached_property
     def users(self) -> np.ndarray:
         """[n] the user of each query."""
         return self.moments.users[self.targets[0]]
 
-    @property
+    @cached_property
     def instants(self) -> np.ndarray:
         """[n] int64 microseconds of each query."""
         return self.moments.timestamps[self.targets[0]]
 
-    @property
+    @cached_property
     def impression_users(self) -> np.ndarray:
         """[r] the user of each impression, in the order of `Moments.shown`."""
         return self.moments.users[self.moments.shown()[0]]
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """[items] the latest stored values of every item of the catalogue."""
+        rows = pc.index_in(self.item_features.column("item_id"), self.catalogue).to_numpy()
+        order = np.argsort(microseconds(self.item_features.column("event_timestamp")), kind="stable")
+        latest = np.empty(len(self.catalogue), np.int64)
+        latest[rows[order]] = order
+        return self.item_features.take(pa.array(latest))
 
 
 def read_window(examples: Path, events: Path, item_features: Path, repeat: bool) -> Window:

@@ -10,9 +10,15 @@ def test_bootstrap_of_equal_values_has_no_width():
 
 
 def test_bootstrap_resamples_users_and_not_queries():
-    # One user holds every query: the mean cannot vary, however the queries differ.
-    interval = bootstrap_interval(np.array([0.0, 1.0, 0.0, 1.0]), np.array(list("aaaa")), samples=50)
+    # Both users have the same mean: it cannot vary, however the queries differ.
+    interval = bootstrap_interval(np.array([0.0, 1.0, 0.0, 1.0]), np.array(list("aabb")), samples=50)
     assert (interval.low, interval.high) == (0.5, 0.5)
+
+
+def test_one_user_has_a_mean_and_no_interval():
+    interval = bootstrap_interval(np.array([0.0, 1.0]), np.array(list("aa")), samples=50)
+    assert interval.mean == 0.5
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_bootstrap_covers_the_mean_and_is_repeatable():
@@ -43,10 +49,10 @@ def test_means_over_some_rows_know_only_those_and_leave_out_what_is_no_number():
 
 
 def test_a_resample_without_the_rows_is_no_zero():
-    bootstrap = UserBootstrap(np.array(list("ab")), samples=200)
-    found = bootstrap.mean(np.array([5.0, 0.0]), np.array([True, False]))
-    # A quarter of the resamples is user b twice.
-    assert 20 < np.isnan(found.resamples).sum() < 80
+    bootstrap = UserBootstrap(np.array(list("abc")), samples=200)
+    found = bootstrap.mean(np.array([5.0, 5.0, 0.0]), np.array([True, True, False]))
+    # One in 27 resamples is user c three times.
+    assert 1 <= np.isnan(found.resamples).sum() < 30
     assert found.interval().low == found.interval().high == 5.0
 
 

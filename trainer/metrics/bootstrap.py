@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-_ELEMENTS_AT_ONCE = 4_000_000
+_ELEMENTS_AT_ONCE = 500_000
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Estimate:
     resamples: np.ndarray
 
     def interval(self, level: float = 0.95) -> Interval:
-        """The value with its percentile interval; nan where no resample has a number."""
+        """The value with its percentile interval, whose bounds are nan where no resample has a number."""
         known = self.resamples[~np.isnan(self.resamples)]
-        if np.isnan(self.value) or not len(known):
-            return Interval(float("nan"), float("nan"), float("nan"))
+        if not len(known):
+            return Interval(self.value, float("nan"), float("nan"))
         tail = (1 - level) / 2
         low, high = np.quantile(known, [tail, 1 - tail])
         return Interval(self.value, float(low), float(high))
@@ -76,14 +76,15 @@ class UserBootstrap:
             row[:] = np.bincount(random.integers(self.users, size=self.users), minlength=self.users)
 
     def ratios(self, numerators: np.ndarray, denominators: np.ndarray) -> list[Estimate]:
-        """Sums over users divided by sums over users.
+        """Sums over users divided by sums over users. One user alone cannot be resampled: there is no interval then.
 
         Args:
             numerators: [users, m] by user, in the order of `codes`.
             denominators: [users, m].
         """
         above, below = self.resample(numerators), self.resample(denominators)
-        resamples = np.where(below > 0, above / np.where(below > 0, below, 1.0), np.nan)
+        known = (below > 0) & ((denominators > 0).sum(axis=0) > 1)
+        resamples = np.where(known, above / np.where(below > 0, below, 1.0), np.nan)
         totals, bases = numerators.sum(axis=0), denominators.sum(axis=0)
         values = np.where(bases > 0, totals / np.where(bases > 0, bases, 1.0), np.nan)
         return [Estimate(float(value), column) for value, column in zip(values, resamples.T, strict=True)]
