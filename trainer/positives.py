@@ -89,6 +89,11 @@ class Positives:
         """Embeddings [m, dimension] of all items, by the model as it stands, given their raw features."""
         return self.network.embed_item(self.preprocessing.encode(items)).numpy()
 
+    def embed_content(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ids [m] of the catalogue and what the model makes of each item's content, [m, dimension], as it ends."""
+        latest = self.catalogue.snapshots(np.array([np.iinfo(np.int64).max // 2]))[0]
+        return self.catalogue.item_ids, self.network.embed_content(self.preprocessing.encode(latest)).numpy()
+
 
 class HardNegatives:
     """Items that the model as it stands ranks high and that were not chosen.

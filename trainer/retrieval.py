@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from feature_repo.errors import DataError
+from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
 from trainer.candidates import Queries, retrieve
 from trainer.catalogue import Catalogue
@@ -28,6 +29,7 @@ from trainer.losses import (
 from trainer.metrics import recall_at_k
 from trainer.positives import HardNegatives, Positives
 from trainer.two_tower import ITEM_KEY, TwoTower
+from trainer.warm_start import Parent, extend, load_weights
 
 VALIDATION_SNAPSHOTS = 8
 """How often items are re-embedded within the validation window."""
@@ -55,7 +57,12 @@ class RetrievalModel:
 
 
 def train_two_tower(
-    spec: FeatureSpec, config: RetrievalConfig, train: ExampleFile, validation: ExampleFile, catalogue: Catalogue
+    spec: FeatureSpec,
+    config: RetrievalConfig,
+    train: ExampleFile,
+    validation: ExampleFile,
+    catalogue: Catalogue,
+    parent: Parent | None = None,
 ) -> RetrievalModel:
     """Trains the towers on the positives among the training rows.
 
@@ -65,8 +72,10 @@ def train_two_tower(
         train: training rows; item features as of each row's instant.
         validation: rows for early stopping.
         catalogue: items with their retrieval features.
+        parent: whose weights training starts from.
 
     Raises:
+        ConfigError: if the parent is of another configuration.
         DataError: if too few rows are positive for one batch to hold a negative.
     """
     tf.keras.utils.set_random_seed(config.seed)
@@ -78,6 +87,8 @@ def train_two_tower(
         )
     query_features, item_features = spec.request_inputs("retrieval"), spec.inputs("item", "retrieval")
     preprocessing = learn_preprocessing(spec, "retrieval", train)
+    if parent is not None:
+        preprocessing = extend(preprocessing, parent)
     network = TwoTower(query_features, item_features, preprocessing.sizes, config)
     positives = Positives(config, preprocessing, catalogue, network, counts)
     feed = Feed(train.with_features((*query_features, *catalogue.dynamic_among(item_features))), positives.prepare)
@@ -92,6 +103,9 @@ def train_two_tower(
 
     # Building the layers needs one pass; only then do the variables exist.
     step(next(batches(np.random.default_rng(config.seed))))
+    if parent is not None:
+        content = positives.embed_content if network.item_features else None
+        report_progress(load_weights(network, preprocessing, parent, ITEM_KEY, content))
     recall = train_epochs(
         lambda _: float(np.mean([step(batch) for batch in batches(generator)])),
         _make_validation(spec, config, positives, engagements, validation),

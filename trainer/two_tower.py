@@ -99,7 +99,11 @@ class TwoTower(tf.keras.Model):
         key = self.embedding.tables[ITEM_KEY](encoded[ITEM_KEY]) if self.takes_item_key else 0.0
         if not self.item_features:
             return self._ended(key)
-        return self._ended(self.item_tower(self.embedding.dense(self.item_features, encoded)) + key)
+        return self._ended(self.embed_content(encoded) + key)
+
+    def embed_content(self, encoded: Encoded) -> tf.Tensor:
+        """What the features of items other than the id make of them, [m, dimension]."""
+        return self.item_tower(self.embedding.dense(self.item_features, encoded))
 
     def _ended(self, vectors: tf.Tensor) -> tf.Tensor:
         return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
