@@ -27,7 +27,12 @@ td.name { font-weight: 600; } code { font: .85em ui-monospace, Menlo, Consolas, 
 .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }
 .good, .warn, .bad { font-weight: 600; }
 svg { display: block; } .first { fill: var(--first); } .second { fill: var(--second); }
-svg .both { fill-opacity: .55; } .key { display: inline-block; width: .7em; height: .7em; border-radius: 2px; }
+svg .both { fill-opacity: .55; } .plot { margin: .5rem 0 1rem; }
+.plot text { fill: var(--soft); font-size: 12px; text-anchor: middle; } .plot .small { font-size: 10px; }
+.plot path { fill: none; stroke: var(--line); } .plot .even { stroke: var(--soft); stroke-dasharray: 4 4; }
+.plot .line { stroke: var(--first); stroke-width: 1.5; }
+details { margin: .75rem 0; } summary { cursor: pointer; font-weight: 600; }
+.key { display: inline-block; width: .7em; height: .7em; border-radius: 2px; }
 .key.first { background: var(--first); } .key.second { background: var(--second); }
 """
 
@@ -69,6 +74,11 @@ def heading(value: str, note: str = "") -> Html:
     """A section's heading and a line beneath it."""
     beneath = f'\n<p class="soft">{text(note)}</p>' if note else ""
     return Html(f"<h2>{escape(value)}</h2>{beneath}")
+
+
+def folded(caption: str, body: str, unfolded: bool = False) -> Html:
+    """A part that is unfolded by a click; or folded, where it is shown at first."""
+    return Html(f"<details{' open' if unfolded else ''}><summary>{escape(caption)}</summary>\n{body}</details>")
 
 
 def tiles(values: Iterable[tuple[str, object]]) -> Html:

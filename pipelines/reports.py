@@ -31,11 +31,10 @@ def print_run(summary: dict[str, Any]) -> None:
     if verdict := summary.get("verdict"):
         print("\nOn the test window, every positive a query (95% intervals over users):")
         _print_quality(verdict["metrics"])
+        print("\nOn its impressions (95% intervals over users):")
+        _print_ranker(verdict["metrics"])
         print("\nVerdict: " + ("blessed" if verdict["blessed"] else "not blessed"))
-        if not verdict["rules"]:
-            print("  no rule is configured: whatever was trained is released. Name rules under `evaluate`.")
-        for rule in verdict["rules"]:
-            print(f"  {'passed' if rule['passed'] else 'FAILED'}  {rule['rule']}")
+        _print_rules(verdict["rules"])
     if release := summary.get("release"):
         pushed = f"release {release.get('version')} is stable" if release["pushed"] else f"none: {release['why']}"
         print(f"\nRelease: {pushed}")
@@ -87,6 +86,32 @@ def print_releases(listed: list[dict[str, Any]]) -> None:
     print_table(("version", "channel", "created", "ndcg@10", "run", "code"), rows, indent="")
 
 
+def _print_rules(rules: list[dict[str, Any]]) -> None:
+    """What failed, then the rules over the whole window; of rules by slice only how many came out how."""
+    if not rules:
+        print("  no rule is configured: whatever was trained is released. Name rules under `evaluate`.")
+    shown = {"failed": "FAILED", "passed": "passed", "not judged": "not judged"}
+    for outcome, label in shown.items():
+        of_outcome = [rule for rule in rules if rule["outcome"] == outcome]
+        for rule in of_outcome:
+            if outcome == "failed" or rule["slice"] is None:
+                print(f"  {label:<10}  {rule['rule']}" + (f" ({rule['why']})" if rule["why"] else ""))
+        in_slices = sum(rule["slice"] is not None for rule in of_outcome)
+        if in_slices and outcome != "failed":
+            print(f"  {label:<10}  {in_slices} of the rules by slice: the report names them")
+
+
+def _print_ranker(metrics: dict[str, Any]) -> None:
+    names = ("user_auc", "auc", "log_loss", "ece")
+    models = {"ranking": "ranker", "champion_ranking": "live release"}
+    rows = [
+        [label, *(_with_interval(metrics, f"{model}.{name}") for name in names)]
+        for model, label in models.items()
+        if f"{model}.user_auc" in metrics
+    ]
+    print_table(("", "AUC by user", "AUC", "log loss", "calibration error"), rows)
+
+
 def _print_quality(metrics: dict[str, Any]) -> None:
     models = {
         "funnel": "funnel",
@@ -100,11 +125,11 @@ def _print_quality(metrics: dict[str, Any]) -> None:
     for model, label in models.items():
         if f"{model}.{names[0]}" not in metrics:
             continue
-        row: list[object] = [label]
-        for name in names:
-            value = metrics.get(f"{model}.{name}")
-            low, high = metrics.get(f"{model}.{name}.low"), metrics.get(f"{model}.{name}.high")
-            interval = f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else ""
-            row.append(None if value is None else f"{value:.4f}{interval}")
-        rows.append(row)
+        rows.append([label, *(_with_interval(metrics, f"{model}.{name}") for name in names)])
     print_table(("", "NDCG@10", "NDCG@20", "Recall@10", "Recall@100"), rows)
+
+
+def _with_interval(metrics: dict[str, Any], name: str) -> str | None:
+    value, low, high = (metrics.get(f"{name}{end}") for end in ("", ".low", ".high"))
+    interval = f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else ""
+    return None if value is None else f"{value:.4f}{interval}"

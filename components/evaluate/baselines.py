@@ -39,6 +39,6 @@ def popularity_ranks(
         start, end = bounds[moment], bounds[moment + 1]
         if start < end:
             scores = counts.copy()
-            scores[moments.seen[moment]] = -np.inf
+            scores[moments.excluded[moment]] = -np.inf
             ranks[start:end] = ranks_of_targets(np.tile(scores, (end - start, 1)), targets[1][start:end])
     return ranks

@@ -23,7 +23,7 @@ def evaluate(
     from pathlib import Path
 
     from components.evaluate.config import EvaluateConfig
-    from components.evaluate.evaluate import EvaluatePaths, evaluate
+    from components.evaluate.evaluate import EvaluatePaths, evaluate, headlines
     from components.project import read_section
     from feature_repo.spec import FeatureSpec
     from serving.config import ServingConfig
@@ -44,6 +44,5 @@ def evaluate(
             verdict=Path(verdict.path),
         ),
     )
-    metrics.log_metric("blessed", int(found["blessed"]))
-    for name, value in found["metrics"].items():
+    for name, value in headlines(found).items():
         metrics.log_metric(name.replace(".", "_"), value)

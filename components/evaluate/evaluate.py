@@ -1,50 +1,43 @@
 """Evaluates a candidate on the test window beside the baselines and the live release, and comes to a verdict."""
 
 import json
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from components.evaluate.baselines import popularity_ranks
+from components.evaluate.champion import find_champion, settle_champion
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.fairness import POPULARITY, AttributeGroups, PopularityGroups, opportunity_of_groups
 from components.evaluate.funnel import FunnelModels, FunnelOutcome, run_funnel
 from components.evaluate.gates import judge
-from components.evaluate.moments import Moments, find_moments, read_events
+from components.evaluate.items import item_vectors
+from components.evaluate.measures import Answers, Measures, flatten, metric_names
 from components.evaluate.off_policy import off_policy_report, pool_size
 from components.evaluate.report import render_report
-from feature_repo.errors import DataError
+from components.evaluate.slices import find_slices, segment_values
+from components.evaluate.window import Window, read_window
 from feature_repo.files import write_file
-from feature_repo.item_vectors import ITEM_VECTORS
 from feature_repo.progress import report_progress
 from feature_repo.spec import FeatureSpec
-from serving.releases import ReleaseStore
-from trainer.metrics import (
-    area_under_roc,
-    average_precision_at_k,
-    bootstrap_interval,
-    calibration_bins,
-    expected_calibration_error,
-    log_loss,
-    ndcg_at_k,
-    recall_at_k,
-)
+from serving.manifest import MODELS
+from trainer.metrics import calibration_bins, recall_at_k
 
-RANK_METRICS = {
-    "ndcg_at_10": lambda ranks: ndcg_at_k(ranks, 10),
-    "ndcg_at_20": lambda ranks: ndcg_at_k(ranks, 20),
-    "map_at_10": lambda ranks: average_precision_at_k(ranks, 10),
-    "recall_at_10": lambda ranks: recall_at_k(ranks, 10),
-    "recall_at_20": lambda ranks: recall_at_k(ranks, 20),
-    "recall_at_50": lambda ranks: recall_at_k(ranks, 50),
-    "recall_at_100": lambda ranks: recall_at_k(ranks, 100),
-    "recall_at_1000": lambda ranks: recall_at_k(ranks, 1000),
-}
-HISTORY_SLICES = (("0", 0, 0), ("1 to 5", 1, 5), ("6 to 20", 6, 20), ("more than 20", 21, math.inf))
+HEADLINES = (
+    "funnel.ndcg_at_10",
+    "funnel.recall_at_100",
+    "funnel.coverage_at_10",
+    "ranking.user_auc",
+    "ranking.auc",
+    "ranking.log_loss",
+    "ranking.ece",
+    "funnel_minus_champion.ndcg_at_10",
+    "ranking_minus_champion.user_auc",
+)
+"""What runs are compared by at a glance; the verdict and the report hold every metric."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +58,8 @@ class EvaluatePaths:
 def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, paths: EvaluatePaths) -> dict[str, Any]:
     """Writes the report and the verdict; returns the verdict.
 
-    Each positive of the test window is a query with the features as of its instant; its corpus is every item that the
-    user has not engaged with before.
+    Each positive of the test window is a query with the features as of its instant. Its corpus is every item that the
+    user has not engaged with before, or the whole catalogue where items are consumed repeatedly.
 
     Args:
         config: section `evaluate`.
@@ -75,126 +68,151 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
         paths: of inputs and outputs.
 
     Returns:
-        `blessed`, `rules`, `metrics` by name (each rank metric with `.low` and `.high`), `slices`, `calibration`,
-        `off_policy`.
+        `blessed`, `rules`, `champion`, `queries`, `users`, `metrics` by name (each with `.low` and `.high`), `slices`,
+        `exposures`, `equal_opportunities`, `calibration`, `off_policy`.
+
+    Raises:
+        ConfigError: when something is grouped by a feature that cannot be grouped by.
+        DataError: when nothing is asked for in the window.
     """
-    impressions = pq.read_table(paths.examples / "test.parquet")
-    item_features = pq.read_table(paths.item_features)
-    vectors = paths.examples / ITEM_VECTORS
-    ids = pc.unique(item_features.column("item_id"))
-    catalogue = ids.take(pc.array_sort_indices(ids))
-    events = read_events(pq.read_table(paths.events), catalogue)
-    moments = find_moments(impressions, events, catalogue)
-    targets = moments.queries()
-    if not len(targets[0]):
-        raise DataError("the test window has no positive impression: nothing can be evaluated. Widen `split.test`.")
-    report_progress(f"{len(targets[0]):,} queries of {len(set(moments.users[targets[0]])):,} users")
+    window = read_window(paths.examples, paths.events, paths.item_features, features.repeats)
+    parts = _Parts(config, features, window)
+    report_progress(f"{len(window.users):,} queries of {len(set(window.users)):,} users")
 
-    models = FunnelModels(features, paths.user_tower, paths.item_tower, paths.ranker)
-    pool = pool_size(config.off_policy, impressions)
-    outcome = run_funnel(
-        models, moments, targets, item_features, catalogue, candidates, config.item_refresh_seconds, pool, vectors
-    )
-    ranks = {
-        "funnel": outcome.ranks,
-        "retrieval": outcome.retrieval_ranks,
-        "popularity": popularity_ranks(moments, targets, events, len(catalogue), None),
-        "recent_popularity": popularity_ranks(moments, targets, events, len(catalogue), config.recent_days),
-    }
-    champion = _champion(paths.release_store, features)
-    if isinstance(champion, FunnelModels):
-        report_progress("the live release on the same queries")
-        ranks["champion"] = run_funnel(
-            champion,
-            moments,
-            targets,
-            item_features,
-            catalogue,
-            candidates,
-            config.item_refresh_seconds,
-            item_vectors=vectors,
-        ).ranks
+    models = {name: getattr(paths, name) for name in MODELS}
+    champion = find_champion(paths.release_store, features, models)
+    candidate = FunnelModels(features, **models)
+    outcomes = {"funnel": _run(candidate, window, config, candidates, pool_size(config.off_policy, window.impressions))}
+    if champion.models is not None:
+        report_progress("the live release on the same rows")
+        outcome = _run(champion.models, window, config, candidates)
+        champion = settle_champion(champion, outcomes["funnel"], outcome)
+        if champion.state == "compared":
+            outcomes["champion"] = outcome
 
-    users = moments.users[targets[0]]
-    metrics = _metrics(ranks, users, outcome, len(catalogue), config.bootstrap_samples)
-    verdict = {
-        **judge(config, metrics),
-        "metrics": metrics,
-        "queries": len(targets[0]),
-        "champion": champion if isinstance(champion, str) else "evaluated on the same queries",
-        "slices": _slices(ranks, moments, targets[0], features, config),
-        "calibration": [vars(one) for one in calibration_bins(outcome.labels, outcome.probabilities)],
+    findings = {
+        "champion": champion.told(),
+        "queries": len(window.users),
+        "users": len(set(window.users)),
+        "repeat": features.repeats,
+        **parts.findings(outcomes),
         "off_policy": off_policy_report(
-            config.off_policy, impressions, moments, catalogue, outcome.pools, config.bootstrap_samples
+            config.off_policy,
+            window.impressions,
+            window.moments,
+            window.catalogue,
+            outcomes["funnel"].pools,
+            config.bootstrap_samples,
         ),
     }
+    verdict = {**judge(config, findings), **findings}
     write_file(render_report(verdict).encode(), paths.report)
     write_file(json.dumps(verdict, indent=2).encode(), paths.verdict)
     return verdict
 
 
-def _champion(release_store: Path, features: FeatureSpec) -> FunnelModels | str:
-    """The live release's models, or why they are not compared."""
-    store = ReleaseStore(release_store)
-    stable = store.channels().stable
-    if stable is None:
-        return "no release is live"
-    text = store.part_path(stable, "feature_spec.json").read_text(encoding="utf-8")
-    spec = FeatureSpec.model_validate_json(text)
-    absent = sorted({feature.name for feature in spec.all} - {feature.name for feature in features.all})
-    if absent:
-        return f"release {stable} takes features that this project no longer has: {', '.join(absent)}"
-    models = (store.model_path(name, stable) for name in ("user_tower", "item_tower", "ranker"))
-    return FunnelModels(spec, *models)
+def headlines(verdict: Mapping[str, Any]) -> dict[str, float]:
+    """The few numbers to log beside a run."""
+    metrics = verdict["metrics"]
+    known = {name: metrics[name] for name in HEADLINES if name in metrics}
+    outcomes = [rule["outcome"] for rule in verdict["rules"]]
+    return {
+        "blessed": int(verdict["blessed"]),
+        "rules_failed": outcomes.count("failed"),
+        "rules_not_judged": outcomes.count("not judged"),
+        **known,
+    }
 
 
-def _metrics(
-    ranks: dict[str, np.ndarray], users: np.ndarray, outcome: FunnelOutcome, items: int, samples: int
-) -> dict[str, float]:
-    metrics: dict[str, float] = {}
+class _Parts:
+    """What the window is cut into, found before any model is loaded: a config that cannot be is an error at once."""
 
-    def add(name: str, values: np.ndarray) -> None:
-        interval = bootstrap_interval(values, users, samples)
-        metrics.update({name: interval.mean, f"{name}.low": interval.low, f"{name}.high": interval.high})
+    def __init__(self, config: EvaluateConfig, features: FeatureSpec, window: Window):
+        self.config, self.window = config, window
+        size = len(window.catalogue)
+        self.slices = find_slices(config, features, window.moments, window.targets, window.events, size)
+        self.vectors = None
+        if config.diversity_by is not None:
+            self.vectors = item_vectors(features, window.items, config.diversity_by)
+        refresh = config.item_refresh_seconds
+        self.item_groups = {
+            name: PopularityGroups(window.events, size, refresh)
+            if name == POPULARITY
+            else AttributeGroups(features, window.items, name)
+            for name in {rule.groups: None for rule in config.exposures}
+        }
+        self.user_groups = {
+            rule.groups: segment_values(features, window.moments, rule.groups)[window.targets[0]]
+            for rule in config.equal_opportunities
+        }
 
-    for model, of_model in ranks.items():
-        for name, metric in RANK_METRICS.items():
-            add(f"{model}.{name}", metric(of_model))
-    for other in [model for model in ranks if model not in ("funnel", "retrieval")]:
-        for name in ("ndcg_at_10", "ndcg_at_20"):
-            add(f"funnel_minus_{other}.{name}", RANK_METRICS[name](ranks["funnel"]) - RANK_METRICS[name](ranks[other]))
-    shown = np.unique(outcome.top_items[outcome.top_items >= 0])
-    metrics["funnel.coverage_at_10"] = len(shown) / items
-    metrics["ranking.auc"] = area_under_roc(outcome.labels, outcome.probabilities)
-    metrics["ranking.log_loss"] = log_loss(outcome.labels, outcome.probabilities)
-    metrics["ranking.ece"] = expected_calibration_error(outcome.labels, outcome.probabilities)
-    return metrics
+    def findings(self, outcomes: Mapping[str, FunnelOutcome]) -> dict[str, Any]:
+        """Everything that is measured, as the verdict holds it."""
+        window, config, outcome = self.window, self.config, outcomes["funnel"]
+        ranks = _ranks(window, outcomes, config.recent_days)
+        measures = Measures(window.users, window.impression_users, ranks, outcomes, config.bootstrap_samples)
+        of_window, of_slices = metric_names(config)
+        estimates = measures.window(of_window)
+        for model, one in outcomes.items():
+            answers = Answers(one.top_items, window.instants, window.events, len(window.catalogue), self.vectors)
+            estimates |= {f"{model}.{name}": found for name, found in measures.answers(answers).items()}
+        return {
+            "metrics": flatten(estimates),
+            "slices": [
+                {
+                    "family": part.family,
+                    "slice": part.name,
+                    "queries": int(part.queries.sum()),
+                    "users": len(set(window.users[part.queries])),
+                    "impressions": int(part.impressions.sum()),
+                    "impression_users": len(set(window.impression_users[part.impressions])),
+                    "metrics": flatten(measures.slice(part, of_slices)),
+                }
+                for part in self.slices
+            ],
+            "exposures": {
+                name: groups.exposures(measures.queries, outcome.top_items, window.targets[1], window.instants)
+                for name, groups in self.item_groups.items()
+            },
+            "equal_opportunities": [
+                {
+                    "by": rule.groups,
+                    "metric": rule.metric,
+                    **opportunity_of_groups(
+                        measures.queries,
+                        window.users,
+                        self.user_groups[rule.groups],
+                        recall_at_k(outcome.ranks, int(rule.metric.rpartition("_")[2])),
+                        rule.smallest_group,
+                    ),
+                }
+                for rule in config.equal_opportunities
+            ],
+            "calibration": [vars(one) for one in calibration_bins(outcome.labels, outcome.probabilities)],
+        }
 
 
-def _slices(
-    ranks: dict[str, np.ndarray],
-    moments: Moments,
-    query_moments: np.ndarray,
-    features: FeatureSpec,
-    config: EvaluateConfig,
-) -> list[dict[str, Any]]:
-    """NDCG@10 of every model by past positives of the user, and by the values of the segments."""
-    past = moments.past_positives[query_moments]
-    masks = [
-        (f"users with {name} past positives", (past >= low) & (past <= high)) for name, low, high in HISTORY_SLICES
-    ]
-    for name in config.segments:
-        if name not in {feature.name for feature in features.user}:
-            raise DataError(f"`evaluate.segments` names no user feature. Received: {name!r}.")
-        values = np.array(moments.rows.column(name).to_pylist(), object)[query_moments]
-        values = np.where(values == None, "(missing)", values)  # noqa: E711
-        masks += [(f"{name} = {value}", values == value) for value in sorted(set(values))]
-    users = moments.users[query_moments]
-    slices = []
-    for name, mask in masks:
-        row: dict[str, Any] = {"slice": name, "queries": int(mask.sum()), "users": len(set(users[mask]))}
-        for model, of_model in ranks.items():
-            interval = bootstrap_interval(ndcg_at_k(of_model[mask], 10), users[mask], config.bootstrap_samples)
-            row[model] = None if not mask.any() else [interval.mean, interval.low, interval.high]
-        slices.append(row)
-    return slices
+def _run(models: FunnelModels, window: Window, config: EvaluateConfig, candidates: int, pool: int = 0) -> FunnelOutcome:
+    return run_funnel(
+        models,
+        window.moments,
+        window.targets,
+        window.item_features,
+        window.catalogue,
+        candidates,
+        config.item_refresh_seconds,
+        pool,
+        window.item_vectors,
+    )
+
+
+def _ranks(window: Window, outcomes: Mapping[str, FunnelOutcome], recent_days: float) -> dict[str, np.ndarray]:
+    """Ranks of the queries' items by model, in the order of the report."""
+    popular = window.moments, window.targets, window.events, len(window.catalogue)
+    ranks = {"funnel": outcomes["funnel"].ranks, "retrieval": outcomes["funnel"].retrieval_ranks}
+    if "champion" in outcomes:
+        ranks["champion"] = outcomes["champion"].ranks
+    return ranks | {
+        "popularity": popularity_ranks(*popular, None),
+        "recent_popularity": popularity_ranks(*popular, recent_days),
+    }

@@ -112,7 +112,7 @@ def run_funnel(
         retrieval = users[some] @ vectors.T
         corpus = retrieval.copy()
         for row, moment in enumerate(some):
-            corpus[row, moments.seen[moment]] = -np.inf
+            corpus[row, moments.excluded[moment]] = -np.inf
         order = np.argsort(-corpus, axis=1, kind="stable")
         width = min(candidates, len(catalogue))
         most = max(len(moments.impressions[moment]) for moment in some)
@@ -131,7 +131,7 @@ def run_funnel(
         )
         for row, moment in enumerate(some):
             probabilities[moment] = outputs["probability"][row, width : width + len(moments.impressions[moment])]
-            length = len(catalogue) - len(moments.seen[moment])
+            length = len(catalogue) - len(moments.excluded[moment])
             chosen = rows[row, : min(width, length)]
             best = np.argsort(-outputs["score"][row, : len(chosen)], kind="stable")
             answer = chosen[best]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from kfp import components
 
 from pipelines.reports import run_summary
@@ -64,6 +65,11 @@ def test_verdict_holds_metrics_with_intervals_beside_the_baselines(trained):
         assert 0 <= low <= mean <= high <= 1
     assert {row["slice"] for row in verdict["slices"]} >= {"users with 0 past positives", "gender = F", "gender = M"}
     assert 0 <= metrics["ranking.auc"] <= 1
+    assert 0 <= metrics["ranking.user_auc"] <= 1
+    logged = next(step.metrics for step in trained.record.steps if step.name == "evaluate")
+    assert logged["blessed"] == 1
+    assert logged["ranking_user_auc"] == pytest.approx(metrics["ranking.user_auc"])
+    assert len(logged) < 15
 
 
 def test_summary_names_reports_that_open_without_a_network(trained):
@@ -76,13 +82,19 @@ def test_summary_names_reports_that_open_without_a_network(trained):
         assert "<link" not in text
 
 
-def test_live_release_is_scored_on_the_same_queries_as_its_challenger(trained, tmp_path):
-    from components.evaluate.config import EvaluateConfig, RegressionRule
+def evaluate_against_the_live_release(trained, folder, ranker):
+    from components.evaluate.config import BaselineRule, EvaluateConfig, RegressionRule
     from components.evaluate.evaluate import EvaluatePaths, evaluate
 
     record = trained.record
-    verdict = evaluate(
-        EvaluateConfig(bootstrap_samples=20, item_refresh_seconds=86400, regressions=(RegressionRule(),)),
+    config = EvaluateConfig(
+        bootstrap_samples=20,
+        item_refresh_seconds=86400,
+        baselines=(BaselineRule(baseline="champion"),),
+        regressions=(RegressionRule(largest_drop=1.0), RegressionRule(metric="ranking.user_auc", largest_drop=0.9)),
+    )
+    return evaluate(
+        config,
         trained.config.features,
         trained.config.serving.gateway.candidates,
         EvaluatePaths(
@@ -91,16 +103,43 @@ def test_live_release_is_scored_on_the_same_queries_as_its_challenger(trained, t
             item_features=record.artifact("build-features", "item_features"),
             user_tower=record.artifact("train-retrieval", "user_tower"),
             item_tower=record.artifact("train-retrieval", "item_tower"),
-            ranker=record.artifact("train-ranker", "ranker"),
+            ranker=ranker,
             release_store=trained.home.releases,
-            report=tmp_path / "report.html",
-            verdict=tmp_path / "verdict.json",
+            report=folder / "report.html",
+            verdict=folder / "verdict.json",
         ),
     )
-    # The challenger is the live release itself, read from the release store on the other side.
+
+
+def test_the_live_models_once_more_are_not_compared_with_themselves(trained, tmp_path):
+    verdict = evaluate_against_the_live_release(trained, tmp_path, trained.record.artifact("train-ranker", "ranker"))
+    assert verdict["champion"]["state"] == "same"
+    assert not [name for name in verdict["metrics"] if "champion" in name]
+    assert [rule["outcome"] for rule in verdict["rules"]] == ["failed", "not judged", "not judged"]
+    assert all("release 1" in rule["why"] for rule in verdict["rules"])
+    assert not verdict["blessed"]
+
+
+def test_live_release_is_scored_on_the_same_rows_as_its_challenger(trained, tmp_path):
+    from components.train_ranker.train_ranker import RankerPaths, train_ranker
+    from trainer.config import RankingConfig
+
+    record = trained.record
+    paths = RankerPaths(
+        record.artifact("build-features", "examples"),
+        record.artifact("build-features", "item_features"),
+        record.artifact("train-retrieval", "user_tower"),
+        record.artifact("train-retrieval", "item_tower"),
+        tmp_path / "ranker",
+    )
+    train_ranker(trained.config.features, RankingConfig(epochs=1, embedding_dimension=4, hidden_units=(8,)), paths)
+    verdict = evaluate_against_the_live_release(trained, tmp_path, tmp_path / "ranker")
     metrics = verdict["metrics"]
-    assert verdict["champion"] == "evaluated on the same queries"
-    assert metrics["champion.ndcg_at_10"] == metrics["funnel.ndcg_at_10"] > 0
-    assert metrics["funnel_minus_champion.ndcg_at_10"] == 0
-    assert verdict["rules"][0]["threshold"] == metrics["champion.ndcg_at_10"] * 0.95
-    assert verdict["blessed"]
+    assert verdict["champion"] == {"state": "compared", "release": 1, "note": "release 1, scored on the same rows"}
+    released = json.loads(record.artifact("evaluate", "verdict").read_text())["metrics"]
+    for name in ("ndcg_at_10", "recall_at_100", "coverage_at_10"):
+        assert metrics[f"champion.{name}"] == released[f"funnel.{name}"]
+    assert metrics["champion_ranking.user_auc"] == released["ranking.user_auc"]
+    difference = metrics["funnel.ndcg_at_10"] - metrics["champion.ndcg_at_10"]
+    assert metrics["funnel_minus_champion.ndcg_at_10"] == pytest.approx(difference, abs=1e-12)
+    assert [rule["outcome"] for rule in verdict["rules"][1:]] == ["passed", "passed"]

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.evaluate.baselines import popularity_ranks
-from components.evaluate.config import BaselineRule, EvaluateConfig, RegressionRule
+from components.evaluate.config import BaselineRule, EqualOpportunityRule, EvaluateConfig, ExposureRule, RegressionRule
 from components.evaluate.evaluate import EvaluatePaths, evaluate
 from components.evaluate.funnel import FunnelModels, run_funnel
 from components.evaluate.moments import find_moments, read_events
@@ -16,6 +17,7 @@ from components.train_ranker.train_ranker import RankerPaths, train_ranker
 from components.train_retrieval.train_retrieval import RetrievalPaths, train_retrieval
 from feature_repo.as_of import join_as_of
 from feature_repo.columns import to_arrays
+from feature_repo.errors import ConfigError
 from feature_repo.tables import TIMESTAMP
 from tests.trainer.tiny_tables import DAY, SPEC, write_tables
 from trainer.config import RankingConfig, RetrievalConfig
@@ -25,6 +27,9 @@ CONFIG = EvaluateConfig(
     bootstrap_samples=20,
     item_refresh_seconds=86_400,
     segments=("city",),
+    diversity_by="tags",
+    exposures=(ExposureRule(groups="tags", smallest_group=1), ExposureRule(groups="item_popularity")),
+    equal_opportunities=(EqualOpportunityRule(groups="city", metric="recall_at_1"),),
     baselines=(BaselineRule(baseline="popularity"),),
     regressions=(RegressionRule(),),
 )
@@ -163,15 +168,24 @@ def test_evaluate_writes_a_verdict_and_a_report_that_needs_no_network(folder, tm
     )
     written = json.loads((tmp_path / "out" / "verdict").read_text(encoding="utf-8"))
     assert written["blessed"] == found["blessed"] == all(rule["passed"] for rule in written["rules"])
-    assert written["champion"] == "no release is live"
+    assert written["champion"] == {"state": "none", "release": None, "note": "no release is live"}
+    assert [rule["outcome"] for rule in written["rules"][1:2]] == ["not judged"]
     for model in ("funnel", "retrieval", "popularity", "recent_popularity"):
         assert 0 <= written["metrics"][f"{model}.ndcg_at_10"] <= 1
     # Eight items and three candidates: no more than three can be found, by whatever ranker.
     assert written["metrics"]["funnel.recall_at_1000"] == pytest.approx(
         np.mean([place <= 3 for place in _retrieval_ranks(folder)])
     )
-    slices = {row["slice"] for row in written["slices"]}
-    assert {"city = Bern", "city = Ulm"} <= slices
+    slices = {row["slice"]: row for row in written["slices"]}
+    assert slices["city = Bern"]["queries"] + slices["city = Ulm"]["queries"] == written["queries"]
+    assert slices["users with more than 20 past positives"]["queries"] == 0
+    assert slices["users with more than 20 past positives"]["metrics"] == {}
+    assert {row["group"] for row in written["exposures"]["tags"]} == {"even", "odd"}
+    assert len(written["exposures"]["item_popularity"]) == 3
+    assert {row["group"] for row in written["equal_opportunities"][0]["groups"]} == {"Bern", "Ulm"}
+    assert 0 <= written["metrics"]["funnel.diversity_at_10"] <= 1
+    # NaN is no JSON.
+    assert all(value == value for value in written["metrics"].values())
     page = (tmp_path / "out" / "report").read_text(encoding="utf-8")
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
 
@@ -217,6 +231,36 @@ def test_impressions_with_propensities_are_evaluated_off_policy(folder, tmp_path
         # What the candidate itself promises of its own choices.
         assert 0 < written["estimates"]["direct"]["value"][0] < 1
         assert f"{written['estimates']['dr']['value'][0]:.4f}" in page
+
+
+def test_what_a_user_had_is_ranked_where_items_are_consumed_repeatedly(folder):
+    item_features, catalogue, _, moments = window(folder)
+    repeated = replace(moments, repeat=True)
+    models = FunnelModels(SPEC, *(folder / name for name in ("user_tower", "item_tower", "ranker")))
+    targets = repeated.queries()
+    outcome = run_funnel(models, repeated, targets, item_features, catalogue, 8, 86_400)
+    # The whole catalogue is in every answer.
+    assert (np.sort(outcome.top_items[:, :8], axis=1) == np.arange(8)).all()
+    assert (outcome.ranks <= 8).all()
+
+
+def test_feature_that_cannot_be_grouped_by_is_refused_before_any_model_is_loaded(folder, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    paths = EvaluatePaths(
+        examples=folder / "examples",
+        events=folder / "events.parquet",
+        item_features=folder / "item_features.parquet",
+        user_tower=nowhere,
+        item_tower=nowhere,
+        ranker=nowhere,
+        release_store=nowhere,
+        report=nowhere,
+        verdict=nowhere,
+    )
+    with pytest.raises(ConfigError, match="'colour'"):
+        evaluate(EvaluateConfig(exposures=(ExposureRule(groups="colour"),)), SPEC, 3, paths)
+    with pytest.raises(ConfigError, match="'age'"):
+        evaluate(EvaluateConfig(equal_opportunities=(EqualOpportunityRule(groups="age"),)), SPEC, 3, paths)
 
 
 def _retrieval_ranks(folder):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -58,6 +60,26 @@ def test_queries_are_positives_that_the_user_did_not_have(moments):
     # The third moment's positive, item a, was engaged with on day 1.
     where, targets = moments.queries()
     assert list(zip(where.tolist(), targets.tolist(), strict=True)) == [(0, 3), (1, 2)]
+
+
+def test_what_a_user_had_is_asked_for_where_items_are_consumed_repeatedly(moments, events):
+    repeated = replace(moments, repeat=True)
+    where, targets = repeated.queries()
+    assert list(zip(where.tolist(), targets.tolist(), strict=True)) == [(0, 3), (1, 2), (2, 0)]
+    assert repeated.had(where, targets).tolist() == [False, False, True]
+    assert [excluded.tolist() for excluded in repeated.excluded] == [[], [], []]
+    assert [excluded.tolist() for excluded in moments.excluded] == [[0, 1], [0], [0, 1, 3]]
+    # Before day 9: a 2 positives, others none: a, b, c, d for both. Before day 10: a 2, c 2, d 1; a comes first.
+    assert popularity_ranks(repeated, repeated.queries(), events, 4, None).tolist() == [4, 3, 1]
+
+
+def test_events_of_an_item_are_counted_strictly_before_the_instant(events):
+    items = np.array([0, 0, 0, 2, 2, 1])
+    instants = np.array([1, 1.5, 20, 9.5, 9.6, 0]) * DAY
+    # a: days 1 and 2; c: days 9 and 9.5; b: day 8.
+    assert events.count_of_items_before(items, instants.astype(np.int64)).tolist() == [0, 1, 2, 1, 2, 0]
+    assert events.count_before(np.array([9 * DAY])).tolist() == [3]
+    assert events.first_of_items(5).tolist() == [DAY, 8 * DAY, 9 * DAY, 9 * DAY, np.iinfo(np.int64).max]
 
 
 def test_popularity_counts_positives_before_the_instant_and_leaves_seen_items_out(moments, events):
