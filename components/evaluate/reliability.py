@@ -62,4 +62,6 @@ def _told(one: Mapping[str, Any]) -> str:
 
 
 def _short(count: int) -> str:
-    return f"{count:,}" if count < 10_000 else f"{count / 1000:,.0f}k"
+    if count < 1000:
+        return str(count)
+    return f"{count / 1000:.1f}k" if count < 10_000 else f"{count / 1000:,.0f}k"

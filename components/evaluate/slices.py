@@ -111,7 +111,6 @@ def popularity_buckets(
         of_items = np.full(items, TAIL)
         of_items[ranked[before < _HEAD_AND_MIDDLE_SHARE * until]] = MIDDLE
         of_items[ranked[before < _HEAD_SHARE * until]] = HEAD
-        of_items[counts == 0] = TAIL
         inside = order[bounds[place] : bounds[place + 1]]
         buckets[inside] = of_items[rows[inside]]
     return buckets

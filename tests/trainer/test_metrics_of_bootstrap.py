@@ -80,5 +80,7 @@ def test_area_of_a_resample_is_the_area_of_its_rows():
 
 
 def test_centred_resamples_keep_their_width_and_lose_their_shift():
-    shifted = Estimate(1.0, np.array([0.2, 0.4, np.nan, 0.6])).centred()
-    np.testing.assert_allclose(shifted.resamples, [0.8, 1.0, np.nan, 1.2])
+    resamples = np.array([0.1, 0.2, np.nan, 0.3])
+    np.testing.assert_allclose(Estimate(0.5, resamples).centred().resamples, [0.4, 0.5, np.nan, 0.6])
+    # No share is above 1.
+    np.testing.assert_allclose(Estimate(0.95, resamples).centred().resamples, [0.85, 0.95, np.nan, 1.0])

@@ -43,13 +43,15 @@ class Estimate:
         return Interval(self.value, float(low), float(high))
 
     def centred(self) -> "Estimate":
-        """The resamples moved so that their mean is the value.
+        """A share whose resamples are moved so that their mean is the value, and kept within [0, 1].
 
         A resample has fewer different users than the data, by which coverage falls and Gini and calibration error rise
         in every one of them: that shift is of the method, not of the data.
         """
         known = self.resamples[~np.isnan(self.resamples)]
-        return replace(self, resamples=self.resamples + (self.value - known.mean())) if len(known) else self
+        if not len(known):
+            return self
+        return replace(self, resamples=np.clip(self.resamples + (self.value - known.mean()), 0.0, 1.0))
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         """The paired difference of two estimates of one bootstrap."""
