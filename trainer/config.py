@@ -54,7 +54,7 @@ class RetrievalConfig(StrictModel):
     history_pools: int = Field(default=4, ge=1)
     attention_blocks: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    item_id_dropout: float = Field(default=0.1, ge=0, lt=1)
+    item_id_dropout: float = Field(default=0.02, ge=0, lt=1)
     history_dropout: float = Field(default=0.0, ge=0, lt=1)
     loss: Literal["sampled_softmax", "contrastive"] = "sampled_softmax"
     sampled_negatives: int = Field(default=0, ge=0)

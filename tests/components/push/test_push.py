@@ -150,6 +150,7 @@ def test_the_component_calls_the_step(paths):
         release_store=str(asked.release_store),
         run_id="r7",
         code_revision="abc",
+        warm_start="",
         metrics=SimpleNamespace(log_metric=logged.__setitem__),
         **artifacts,
     )
