@@ -27,7 +27,8 @@ class RetrievalConfig(StrictModel):
             context and attributes.
         loss: `sampled_softmax`, with the log Q correction, or `contrastive`, symmetric and without.
         sampled_negatives: items drawn uniformly from the catalogue for each positive; with the other positives of
-            the batch they are everyone's negatives.
+            the batch they are everyone's negatives. They push down what is never liked: good for recall, bad for
+            items that are new.
         hard_negatives: items a positive that the model as of the last epoch ranks highest for its query, without what
             the user engaged with; negatives of their own row.
         hard_skip: how many of the highest are passed over: the very first are often what the user would like.
@@ -54,7 +55,7 @@ class RetrievalConfig(StrictModel):
     history_pools: int = Field(default=4, ge=1)
     attention_blocks: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    item_id_dropout: float = Field(default=0.02, ge=0, lt=1)
+    item_id_dropout: float = Field(default=0.05, ge=0, lt=1)
     history_dropout: float = Field(default=0.0, ge=0, lt=1)
     loss: Literal["sampled_softmax", "contrastive"] = "sampled_softmax"
     sampled_negatives: int = Field(default=0, ge=0)

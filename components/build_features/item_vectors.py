@@ -67,7 +67,8 @@ def _encode(
         _check_present(feature, column, table)
     texts = item_texts(table, source.embed)
     vectors, new = encode_once(encoder, texts, kept)
-    report_progress(f"{len(texts):,} texts of {' and '.join(source.embed)}: {len(texts) - new:,} kept, {new:,} encoded")
+    distinct = len(set(texts))
+    report_progress(f"{distinct:,} texts of {' and '.join(source.embed)}: {distinct - new:,} kept, {new:,} encoded")
     offsets = np.arange(len(texts) + 1, dtype=np.int32) * encoder.dimension
     values = pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.ravel(), pa.float32()))
     # What says nothing has no direction: it is absent, not the vector of the empty text.
