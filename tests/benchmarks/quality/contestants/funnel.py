@@ -1,0 +1,2 @@
+from tests.benchmarks.quality.contestants.contestant import Contestant
+FUNNEL = Contestant("funnel", None, {}, {})
