@@ -28,7 +28,16 @@ REQUEST_TIMESTAMP = "timestamp"
 RETRIEVAL_SCORE = "retrieval_score"
 """Input of the ranker beside the candidates' features: what retrieval scored each candidate, float32."""
 
-RESERVED = (REQUEST_TIMESTAMP, RETRIEVAL_SCORE, "request_id", "label", "event_timestamp", "created_timestamp")
+RESERVED = (
+    REQUEST_TIMESTAMP,
+    RETRIEVAL_SCORE,
+    "request_id",
+    "label",
+    "position",
+    "propensity",
+    "event_timestamp",
+    "created_timestamp",
+)
 """Columns and inputs that no feature may take the name of."""
 
 

@@ -63,6 +63,9 @@ def run(
     config: ConfigOption = DEFAULT_CONFIG,
     home: HomeOption = DEFAULT_HOME,
     data_root: DataOption = None,
+    warm_start: Annotated[
+        str, typer.Option("--warm-start", help="Release whose weights training starts from: a version, or `stable`.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Compile the training DAG and execute it here: ingest, train, evaluate, release."""
@@ -72,7 +75,7 @@ def run(
 
     project, place = _load(config), _home(home)
     display, report = _displays(as_json)
-    folder, record = run_training(project, place, find_data(project, data_root, report), display)
+    folder, record = run_training(project, place, find_data(project, data_root, report), display, warm_start)
     summary = run_summary(folder, record)
     if as_json:
         print(json.dumps(summary, indent=2))

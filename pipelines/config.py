@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError
 
-from components.build_features.config import SplitConfig
+from components.build_features.config import LeakageConfig, SplitConfig
 from components.evaluate.config import EvaluateConfig
 from components.ingest.config import IngestConfig
 from components.monitor.config import MonitorConfig
@@ -29,6 +29,7 @@ class ProjectConfig(StrictModel):
     ingest: IngestConfig
     features: FeatureSpec
     split: SplitConfig = SplitConfig()
+    leakage: LeakageConfig = LeakageConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

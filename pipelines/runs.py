@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from components.ingest.datasets import default_cache, fetch_dataset
+from components.parent import find_parent
 from feature_repo.errors import RecloopError
 from pipelines.compiling import compile_pipeline
 from pipelines.config import ProjectConfig
@@ -28,8 +29,23 @@ def data_root(config: ProjectConfig, override: str | None, report: Callable[[str
     return str(fetch_dataset(str(config.ingest.dataset), default_cache(), report))
 
 
-def run_training(config: ProjectConfig, home: Home, root: str, show: Show) -> tuple[Path, RunRecord]:
-    """Trains, evaluates and, where the verdict allows, releases. Returns the run's folder and record."""
+def run_training(
+    config: ProjectConfig, home: Home, root: str, show: Show, warm_start: str = ""
+) -> tuple[Path, RunRecord]:
+    """Trains, evaluates and, where the verdict allows, releases.
+
+    Args:
+        config: the project.
+        home: where to.
+        root: folder or URI of the raw data.
+        show: is given what happens.
+        warm_start: version of the release to start from, or `stable`; from nothing when empty.
+
+    Returns:
+        The run's folder and record.
+    """
+    # Which release is stable is decided here, once, and before any step has run.
+    parent = find_parent(home.releases, warm_start)
     return _run(
         "training",
         config,
@@ -38,6 +54,7 @@ def run_training(config: ProjectConfig, home: Home, root: str, show: Show) -> tu
             "data_root": root if "://" in root else str(Path(root).resolve()),
             "feature_store": str(home.feature_store.resolve()),
             "release_store": str(home.releases.resolve()),
+            "warm_start": "" if parent is None else str(parent),
         },
         show,
     )

@@ -20,6 +20,7 @@ def training(
     release_store: str,
     run_id: str,
     code_revision: str,
+    warm_start: str = "",
 ) -> None:
     """Reads like the diagram in the README.
 
@@ -30,6 +31,7 @@ def training(
         release_store: folder of the release store.
         run_id: of this run; part of the release's lineage.
         code_revision: of the code that runs; part of the release's lineage.
+        warm_start: version of the release whose weights training starts from, or `stable`; from nothing when empty.
     """
     raw = ingest(config=config, data_root=data_root)
     tables = {name: raw.outputs[name] for name in ("events", "impressions", "users", "items")}
@@ -38,7 +40,8 @@ def training(
     features = build_features(config=config, feature_store=feature_store, **tables).after(valid)
     examples, item_features = features.outputs["examples"], features.outputs["item_features"]
 
-    retrieval = train_retrieval(config=config, examples=examples, item_features=item_features)
+    start = {"release_store": release_store, "warm_start": warm_start}
+    retrieval = train_retrieval(config=config, **start, examples=examples, item_features=item_features)
     towers = {name: retrieval.outputs[name] for name in ("user_tower", "item_tower")}
     catalogue = build_index(
         config=config,
@@ -63,6 +66,7 @@ def training(
         release_store=release_store,
         run_id=run_id,
         code_revision=code_revision,
+        warm_start=warm_start,
         verdict=evaluation.outputs["verdict"],
         ranker=ranking.outputs["ranker"],
         **towers,

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from feature_repo.model import StrictModel
 
@@ -16,15 +16,30 @@ class RetrievalConfig(StrictModel):
             item tower and the query's histories share.
         feature_dimension: size of every other embedding.
         hidden_units: widths of each tower's hidden layers.
-        history_pools: number of learned weightings of positions by which a history becomes vectors.
+        history_encoder: how a history becomes vectors: `pooling` by learned weights of positions, a `gru`, or
+            `self_attention`.
+        history_pools: number of learned weightings of positions. For `pooling`.
+        attention_blocks: for `self_attention`.
         dropout: share of the query tower's inputs and hidden units dropped in training.
+        item_id_dropout: share of the item ids that training hides, so that an item is also known by its content: an
+            item without events is embedded by the row of the hidden ids.
+        history_dropout: share of the rows whose histories training hides, so that a user without any is served from
+            context and attributes.
+        loss: `sampled_softmax`, with the log Q correction, or `contrastive`, symmetric and without.
+        sampled_negatives: items drawn uniformly from the catalogue for each positive; with the other positives of
+            the batch they are everyone's negatives.
+        hard_negatives: items a positive that the model as of the last epoch ranks highest for its query, without what
+            the user engaged with; negatives of their own row.
+        hard_skip: how many of the highest are passed over: the very first are often what the user would like.
+        normalise: whether embeddings have length 1, the query's before the temperature divides it, which should then
+            be about 0.1.
         epochs: most passes over the training positives.
         batch_size: positives a step; the other positives of a batch are its negatives.
         shuffle_batches: rows are shuffled within stretches of time this many batches long. Item features are as of
             each row's instant, so negatives must be of about the same time: else a popularity that grows over the
             data gives away which item is whose.
         learning_rate: of Adam.
-        temperature: divides the logits.
+        temperature: divides the query's embedding, and so the scores.
         patience: epochs without a better validation recall (at rank 100, or a tenth of a small catalogue) before
             training stops.
         validation_queries: validation positives on which epochs are compared; a sample where there are more.
@@ -35,8 +50,17 @@ class RetrievalConfig(StrictModel):
     embedding_dimension: int = Field(default=64, ge=2)
     feature_dimension: int = Field(default=16, ge=1)
     hidden_units: tuple[int, ...] = (128,)
+    history_encoder: Literal["pooling", "gru", "self_attention"] = "pooling"
     history_pools: int = Field(default=4, ge=1)
+    attention_blocks: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
+    item_id_dropout: float = Field(default=0.1, ge=0, lt=1)
+    history_dropout: float = Field(default=0.0, ge=0, lt=1)
+    loss: Literal["sampled_softmax", "contrastive"] = "sampled_softmax"
+    sampled_negatives: int = Field(default=0, ge=0)
+    hard_negatives: int = Field(default=0, ge=0)
+    hard_skip: int = Field(default=0, ge=0)
+    normalise: bool = False
     epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=512, ge=2)
     shuffle_batches: int = Field(default=2, ge=1)
@@ -45,6 +69,12 @@ class RetrievalConfig(StrictModel):
     patience: int = Field(default=2, ge=1)
     validation_queries: int = Field(default=20_000, ge=1)
     seed: int = 1
+
+    @model_validator(mode="after")
+    def _check_loss(self) -> "RetrievalConfig":
+        if self.loss == "contrastive" and not self.normalise:
+            raise ValueError("loss `contrastive` compares directions: set normalise to true. Received: normalise=False")
+        return self
 
 
 class RankingConfig(StrictModel):

@@ -79,12 +79,13 @@ class HistoryPooling(tf.keras.layers.Layer):
             name="position_weight", shape=(length, pools), initializer=tf.keras.initializers.Constant(start)
         )
 
-    def call(self, entries: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    def call(self, entries: tf.Tensor, present: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Pools histories.
 
         Args:
             entries: [n, length, dimension] embeddings, newest first.
             present: [n, length] bool, False for padding.
+            training: makes no difference; encoders of histories are called alike.
 
         Returns:
             [n, pools, dimension]; zeros for an empty history.

@@ -13,6 +13,7 @@ from trainer.inputs import Preprocessing, input_signature
 from trainer.ranking import RankingModel
 from trainer.retrieval import RetrievalModel
 from trainer.scoring import SIGNATURE
+from trainer.warm_start import named_variables, write_state
 
 
 class ServingModule(tf.Module):
@@ -20,7 +21,8 @@ class ServingModule(tf.Module):
 
     def __init__(self, network: tf.keras.Model, preprocessing: Preprocessing, **functions: Callable) -> None:
         super().__init__()
-        self.weights = list(network.variables)
+        # By name, so that a later training can start from them.
+        self.parameters = named_variables(network)
         self.tables = preprocessing.resources
         for name, function in functions.items():
             setattr(self, name, function)
@@ -46,8 +48,8 @@ def export_towers(model: RetrievalModel, spec: FeatureSpec, user_tower: str | Pa
     def embed_items(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {"embedding": network.embed_item(preprocessing(inputs))}
 
-    _save(ServingModule(network, preprocessing, serve=embed_queries), user_tower)
-    _save(ServingModule(network, preprocessing, serve=embed_items), item_tower)
+    _save(ServingModule(network, preprocessing, serve=embed_queries), preprocessing, user_tower)
+    _save(ServingModule(network, preprocessing, serve=embed_items), preprocessing, item_tower)
 
 
 def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) -> None:
@@ -114,7 +116,7 @@ def export_ranker(model: RankingModel, spec: FeatureSpec, ranker: str | Path) ->
         side = ItemSide(vector, network.item_activity({**numbers, **spread}, vector))
         return outputs(network.logits(query, side), retrieval_score)
 
-    _save(ServingModule(network, preprocessing, serve=score, score_many=score_many), ranker)
+    _save(ServingModule(network, preprocessing, serve=score, score_many=score_many), preprocessing, ranker)
 
 
 def _calibrate(logits: tf.Tensor, calibration: tuple[float, float]) -> tf.Tensor:
@@ -130,12 +132,13 @@ def _timestamp(rows: int | None) -> dict[str, tf.TensorSpec]:
     return {REQUEST_TIMESTAMP: tf.TensorSpec([rows], tf.int64, name=REQUEST_TIMESTAMP)}
 
 
-def _save(module: ServingModule, folder: str | Path) -> None:
+def _save(module: ServingModule, preprocessing: Preprocessing, folder: str | Path) -> None:
     """Writes beside the folder and renames, so that a reader never meets half a model."""
     target = Path(folder)
     unfinished = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     tf.saved_model.save(module, str(unfinished), signatures={SIGNATURE: module.serve})
+    write_state(preprocessing, unfinished)
     shutil.rmtree(target, ignore_errors=True)
     unfinished.rename(target)

@@ -33,30 +33,39 @@ class Feed:
         self._file, self._prepare = file, prepare
         self._kept: dict[int, Nested] = {}
 
-    def batches(self, batch_size: int, shuffle_batches: int | None, generator: np.random.Generator) -> Iterator[Nested]:
+    def batches(
+        self,
+        batch_size: int,
+        shuffle_batches: int | None,
+        generator: np.random.Generator,
+        refresh: Callable[[Examples], Nested] | None = None,
+    ) -> Iterator[Nested]:
         """One epoch.
 
         Args:
             batch_size: rows of every batch; what is left of a part is left out, unless it has no whole batch.
             shuffle_batches: as for `time_ordered_batches`.
             generator: of the shuffling.
+            refresh: arrays of a part that are made anew every epoch, since they depend on the model as it stands.
 
         Yields:
-            Tensors [batch_size, ...], nested as `prepare` gave them.
+            Tensors [batch_size, ...], nested as `prepare` gave them, with what `refresh` gave beside.
         """
-        for part in self._parts(generator.permutation(self._file.parts).tolist()):
+        for number, part in self._parts(generator.permutation(self._file.parts).tolist()):
+            if refresh is not None:
+                part = {**part, **tf.nest.map_structure(tf.constant, refresh(self._file.part(number)))}
             rows = len(tf.nest.flatten(part)[0])
             if rows:
                 for batch in time_ordered_batches(rows, batch_size, shuffle_batches, generator):
                     yield tf.nest.map_structure(lambda values, places=batch: tf.gather(values, places), part)
 
-    def _parts(self, order: list[int]) -> Iterator[Nested]:
+    def _parts(self, order: list[int]) -> Iterator[tuple[int, Nested]]:
         if self._file.rows <= KEPT_ROWS:
             for number in order:
                 if number not in self._kept:
                     part = self._prepare(self._file.part(number), number)
                     self._kept[number] = tf.nest.map_structure(tf.constant, part)
-                yield self._kept[number]
+                yield number, self._kept[number]
             return
         first = self._prepare(self._file.part(order[0]), order[0])
         signature = tf.nest.map_structure(lambda values: tf.TensorSpec([None, *values.shape[1:]], values.dtype), first)
@@ -66,7 +75,8 @@ class Feed:
             for number in order[1:]:
                 yield self._prepare(self._file.part(number), number)
 
-        yield from tf.data.Dataset.from_generator(read, output_signature=signature).prefetch(1)
+        ahead = tf.data.Dataset.from_generator(read, output_signature=signature).prefetch(1)
+        yield from zip(order, ahead, strict=True)
 
 
 def learn_preprocessing(spec: FeatureSpec, stage: Use, file: ExampleFile) -> Preprocessing:

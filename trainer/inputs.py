@@ -20,6 +20,9 @@ MAX_TOKENS = 12
 ENCODE_ROWS = 16_384
 """Rows that are preprocessed at a time before training."""
 
+FIRST_KNOWN = 2
+"""Smallest index of a vocabulary that means one value: 0 is "nothing", 1 stands for all that are unknown."""
+
 Encoded = dict[str, tf.Tensor]
 
 TENSOR_DTYPES: dict[str, tf.DType] = {
@@ -50,6 +53,8 @@ class Preprocessing:
 
     def __init__(self, features: Iterable[Feature], vocabularies: Mapping[str, list[str]], moments: Moments) -> None:
         self.features = tuple(features)
+        self.moments = dict(moments)
+        self.vocabularies: dict[str, list[str]] = {}
         self.sizes: dict[str, int] = {}
         self.lookups: dict[str, tf.keras.layers.Layer] = {}
         self._moments = {name: (np.float32(mean), np.float32(deviation)) for name, (mean, deviation) in moments.items()}
@@ -67,7 +72,8 @@ class Preprocessing:
                 # The lookup needs at least one value; an empty vocabulary knows only what no request can carry.
                 known = vocabularies[owner] or ["\x00"]
                 self.lookups[owner] = tf.keras.layers.StringLookup(vocabulary=known, mask_token="")
-                self.sizes[owner] = len(known) + 2
+                self.vocabularies[owner] = known
+                self.sizes[owner] = len(known) + FIRST_KNOWN
             elif isinstance(transform, Hashing | Tokens):
                 self.lookups[owner] = tf.keras.layers.Hashing(num_bins=transform.buckets + 1, mask_value="")
                 self.sizes[owner] = transform.buckets + 1
@@ -98,6 +104,10 @@ class Preprocessing:
             at = None if timestamps is None else tf.constant(timestamps[here], tf.int64)
             parts.append({name: tensor.numpy() for name, tensor in self(raw, at).items()})
         return {f.name: np.concatenate([part[f.name] for part in parts]) for f in held}
+
+    def unknown_index(self, table: str) -> int:
+        """The index that stands for a value which training did not see; of a hashed table that of "nothing"."""
+        return 1 if table in self.vocabularies else 0
 
     @property
     def resources(self) -> list[object]:

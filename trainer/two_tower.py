@@ -7,7 +7,8 @@ import tensorflow as tf
 from feature_repo.errors import ConfigError
 from feature_repo.spec import ENTITY_KEYS, Feature
 from trainer.config import RetrievalConfig
-from trainer.embeddings import EmbeddingTables, HistoryPooling, histories
+from trainer.embeddings import EmbeddingTables, histories
+from trainer.history_encoders import make_history_encoder
 from trainer.inputs import Encoded
 
 ITEM_KEY = ENTITY_KEYS["item"]
@@ -43,7 +44,7 @@ class Tower(tf.keras.layers.Layer):
 class TwoTower(tf.keras.Model):
     """Queries and items in one space, where the dot product is the score.
 
-    The query tower reads what the user did lately through `HistoryPooling`, in the item ids' own embeddings. The
+    The query tower reads what the user did lately through the configured encoder, in the item ids' own embeddings. The
     item tower adds the id's embedding to what it makes of the other features, so an item that training never saw
     lives by its features alone.
 
@@ -70,30 +71,42 @@ class TwoTower(tf.keras.Model):
         )
         self.history_features = histories(self.query_features, ITEM_KEY)
         self.other_features = tuple(f for f in self.query_features if f not in self.history_features)
-        self.pooling = [HistoryPooling(f.length or 0, config.history_pools) for f in self.history_features]
+        self.history_encoders = [
+            make_history_encoder(config, feature.length or 0, config.seed + 100 * (place + 1))
+            for place, feature in enumerate(self.history_features)
+        ]
         self.history_dropout = tf.keras.layers.Dropout(config.dropout, seed=config.seed)
         self.query_tower = Tower(config.hidden_units, config.embedding_dimension, config.dropout, config.seed + 10)
         self.item_tower = Tower(config.hidden_units, config.embedding_dimension, 0.0, config.seed + 20)
         self.takes_item_key = ITEM_KEY in sizes
+        self.normalise, self.temperature = config.normalise, config.temperature
 
     def embed_query(self, encoded: Encoded, training: bool = False) -> tf.Tensor:
         """Embeds requests, [n] encoded features -> [n, dimension]."""
         parts = []
-        for feature, pooling in zip(self.history_features, self.pooling, strict=True):
+        for feature, encoder in zip(self.history_features, self.history_encoders, strict=True):
             ids = encoded[feature.name]
-            pooled = pooling(self.embedding.lookup(feature, ids), ids > 0)
-            flat = tf.reshape(pooled, [-1, pooled.shape[1] * pooled.shape[2]])
+            vectors = encoder(self.embedding.lookup(feature, ids), ids > 0, training=training)
+            flat = tf.reshape(vectors, [-1, vectors.shape[1] * vectors.shape[2]])
             parts.append(self.history_dropout(flat, training=training))
         if self.other_features:
             parts.append(self.embedding.dense(self.other_features, encoded))
-        return self.query_tower(tf.concat(parts, axis=-1), training=training)
+        vectors = self._ended(self.query_tower(tf.concat(parts, axis=-1), training=training))
+        return vectors / self.temperature
 
     def embed_item(self, encoded: Encoded) -> tf.Tensor:
         """Embeds items, [m] encoded features -> [m, dimension]."""
         key = self.embedding.tables[ITEM_KEY](encoded[ITEM_KEY]) if self.takes_item_key else 0.0
         if not self.item_features:
-            return key
-        return self.item_tower(self.embedding.dense(self.item_features, encoded)) + key
+            return self._ended(key)
+        return self._ended(self.embed_content(encoded) + key)
+
+    def embed_content(self, encoded: Encoded) -> tf.Tensor:
+        """What the features of items other than the id make of them, [m, dimension]."""
+        return self.item_tower(self.embedding.dense(self.item_features, encoded))
+
+    def _ended(self, vectors: tf.Tensor) -> tf.Tensor:
+        return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
 
 
 def check_item_side(sizes: dict[str, int], features: tuple[Feature, ...], stage: str) -> None:

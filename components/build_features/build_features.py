@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.build_features.aggregates import CanonicalPaths, TablePaths, write_feature_tables
-from components.build_features.config import SplitConfig
+from components.build_features.config import LeakageConfig, SplitConfig
+from components.build_features.leakage import check_leakage
 from components.build_features.split import split_by_time
 from components.validate.statistics import (
     generate_statistics,
@@ -28,13 +29,16 @@ from feature_repo.tables import SPLITS, data_window
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+LOGGED = ("request_id", "user_id", "item_id", "timestamp", "label", "position", "propensity")
+"""Columns of an example that are no features."""
+
 PART_ROWS = 65_536
 """Rows of a row group of the examples: training reads one at a time."""
 
 
 @dataclass(frozen=True)
 class FeaturePaths:
-    """What the step reads and writes; `user_filters` lies beside the examples."""
+    """What the step reads and writes; `user_filters` and `leakage.json` lie beside the examples."""
 
     events: Path
     impressions: Path
@@ -51,6 +55,7 @@ def build_features(
     project: str,
     features: FeatureSpec,
     split: SplitConfig,
+    leakage: LeakageConfig,
     repository: Path,
     paths: FeaturePaths,
     executor: Executor | None = None,
@@ -61,6 +66,7 @@ def build_features(
         project: name of the Feast project.
         features: the feature spec.
         split: shares of train, validation and test.
+        leakage: when a feature is taken to know the label.
         repository: folder of the Feast repository.
         paths: of inputs and outputs.
         executor: where statistics are computed while the online store is filled, and shut down then; a thread when
@@ -70,7 +76,7 @@ def build_features(
         Rows by what was written.
 
     Raises:
-        DataError: an attribute that a feature takes is no column, or a window is empty.
+        DataError: an attribute that a feature takes is no column, a window is empty, or a feature knows the label.
     """
     impressions = pq.read_table(paths.impressions)
     parts = split_by_time(impressions, split)
@@ -86,13 +92,16 @@ def build_features(
         repository, project, features, str(paths.user_features), str(paths.item_features), str(filters)
     )
     examples = _join(features, store, pa.concat_tables(parts.values()))
+    windows: dict[str, pa.Table] = {}
     start = 0
     for name, part in parts.items():
+        windows[name] = examples.slice(start, part.num_rows)
         with whole_file(paths.examples / f"{name}.parquet") as partial:
-            pq.write_table(examples.slice(start, part.num_rows), partial, row_group_size=PART_ROWS)
+            pq.write_table(windows[name], partial, row_group_size=PART_ROWS)
         start += part.num_rows
         rows[name] = part.num_rows
     report_progress(", ".join(f"{rows[name]:,} {name}" for name in SPLITS) + " rows, each as of its instant")
+    check_leakage(features, windows["train"], windows["validation"], leakage, paths.examples / "leakage.json")
 
     with executor or ThreadPoolExecutor(1) as apart:
         describing = apart.submit(describe_examples, features, paths)
@@ -114,11 +123,11 @@ def describe_examples(features: FeatureSpec, paths: FeaturePaths) -> None:
 
 
 def _join(features: FeatureSpec, store: "FeatureStore", impressions: pa.Table) -> pa.Table:
-    """request_id, user_id, item_id, timestamp, label, then the features as of each row's timestamp."""
+    """What was logged of each impression, then the features as of its timestamp."""
     joined = point_in_time_join(store, features, impressions)
     if joined.num_rows != impressions.num_rows:
         raise RuntimeError(f"the point-in-time join returned {joined.num_rows} rows for {impressions.num_rows}")
-    example = impressions.select(["request_id", "user_id", "item_id", "timestamp", "label"])
+    example = impressions.select([*LOGGED])
     for side in ENTITY_KEYS:
         for feature in history(features.stored(side)):
             arrow_type = ARROW_TYPES[feature.kind]

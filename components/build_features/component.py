@@ -28,7 +28,7 @@ def build_features(
     from pathlib import Path
 
     from components.build_features.build_features import FeaturePaths, build_features
-    from components.build_features.config import SplitConfig
+    from components.build_features.config import LeakageConfig, SplitConfig
     from components.project import read_section
     from feature_repo.spec import FeatureSpec
 
@@ -38,6 +38,7 @@ def build_features(
         json.loads(config)["name"],
         read_section(config, "features", FeatureSpec),
         read_section(config, "split", SplitConfig),
+        read_section(config, "leakage", LeakageConfig),
         Path(feature_store),
         FeaturePaths(*(Path(artifact.path) for artifact in (*read, *written))),
         ProcessPoolExecutor(1, get_context("spawn")),

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from feature_repo.model import StrictModel
+from trainer.off_policy_config import OffPolicyConfig
 
 
 class BaselineRule(StrictModel):
@@ -45,6 +46,7 @@ class EvaluateConfig(StrictModel):
         bootstrap_samples: of users, for the intervals.
         segments: categorical user features by whose values metrics are also given.
         baselines, floors, regressions: the rules; a release is blessed when all hold.
+        off_policy: how the candidate is judged by logged impressions with propensities.
     """
 
     recent_days: float = Field(default=7.0, gt=0)
@@ -54,3 +56,4 @@ class EvaluateConfig(StrictModel):
     baselines: tuple[BaselineRule, ...] = ()
     floors: tuple[FloorRule, ...] = ()
     regressions: tuple[RegressionRule, ...] = ()
+    off_policy: OffPolicyConfig = OffPolicyConfig()

@@ -15,6 +15,7 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.funnel import FunnelModels, FunnelOutcome, run_funnel
 from components.evaluate.gates import judge
 from components.evaluate.moments import Moments, find_moments, read_events
+from components.evaluate.off_policy import off_policy_report, pool_size
 from components.evaluate.report import render_report
 from feature_repo.errors import DataError
 from feature_repo.files import write_file
@@ -73,7 +74,8 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
         paths: of inputs and outputs.
 
     Returns:
-        `blessed`, `rules`, `metrics` by name (each rank metric with `.low` and `.high`), `slices`, `calibration`.
+        `blessed`, `rules`, `metrics` by name (each rank metric with `.low` and `.high`), `slices`, `calibration`,
+        `off_policy`.
     """
     impressions = pq.read_table(paths.examples / "test.parquet")
     item_features = pq.read_table(paths.item_features)
@@ -87,7 +89,10 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
     report_progress(f"{len(targets[0]):,} queries of {len(set(moments.users[targets[0]])):,} users")
 
     models = FunnelModels(features, paths.user_tower, paths.item_tower, paths.ranker)
-    outcome = run_funnel(models, moments, targets, item_features, catalogue, candidates, config.item_refresh_seconds)
+    pool = pool_size(config.off_policy, impressions)
+    outcome = run_funnel(
+        models, moments, targets, item_features, catalogue, candidates, config.item_refresh_seconds, pool
+    )
     ranks = {
         "funnel": outcome.ranks,
         "retrieval": outcome.retrieval_ranks,
@@ -110,6 +115,9 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
         "champion": champion if isinstance(champion, str) else "evaluated on the same queries",
         "slices": _slices(ranks, moments, targets[0], features, config),
         "calibration": [vars(one) for one in calibration_bins(outcome.labels, outcome.probabilities)],
+        "off_policy": off_policy_report(
+            config.off_policy, impressions, moments, catalogue, outcome.pools, config.bootstrap_samples
+        ),
     }
     write_file(render_report(verdict).encode(), paths.report)
     write_file(json.dumps(verdict, indent=2).encode(), paths.verdict)

@@ -36,6 +36,20 @@ class FunnelModels:
 
 
 @dataclass(frozen=True)
+class Pools:
+    """The best items of the funnel at every moment, whether or not anything is asked there.
+
+    Attributes:
+        items: [m, p] catalogue rows, best first; -1 where there are fewer.
+        scores, probabilities: [m, p] of the ranker.
+    """
+
+    items: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
 class FunnelOutcome:
     """What the funnel made of the test window.
 
@@ -44,6 +58,7 @@ class FunnelOutcome:
         ranks: [n] rank in the final answer; inf where retrieval did not hand the item on.
         top_items: [n, 10] catalogue rows of each query's answer, -1 where it is shorter.
         probabilities, labels: of every impression of the test window, in the order of the moments.
+        pools: the best items of every moment; None where not asked for.
     """
 
     retrieval_ranks: np.ndarray
@@ -51,6 +66,7 @@ class FunnelOutcome:
     top_items: np.ndarray
     probabilities: np.ndarray
     labels: np.ndarray
+    pools: Pools | None = None
 
 
 def run_funnel(
@@ -61,6 +77,7 @@ def run_funnel(
     catalogue: pa.Array,
     candidates: int,
     refresh_seconds: int,
+    pool: int = 0,
 ) -> FunnelOutcome:
     """Retrieval over the unseen corpus, then the ranker on what retrieval hands on.
 
@@ -72,6 +89,7 @@ def run_funnel(
         catalogue: [items] sorted item ids.
         candidates: how many items retrieval hands on.
         refresh_seconds: items' features and vectors are those of the last multiple of this before the moment.
+        pool: how many of the best items of every moment to give back.
     """
     count = len(moments.users)
     seconds = moments.timestamps // 1_000_000
@@ -83,6 +101,7 @@ def run_funnel(
     ranks = np.full(len(targets[0]), np.inf)
     top_items = np.full((len(targets[0]), 10), -1, np.int64)
     probabilities: list[np.ndarray] = [np.empty(0)] * count
+    pools = Pools(np.full((count, pool), -1, np.int64), np.zeros((count, pool)), np.zeros((count, pool)))
 
     def score(some: np.ndarray, items: Arrays, vectors: np.ndarray) -> None:
         retrieval = users[some] @ vectors.T
@@ -107,14 +126,19 @@ def run_funnel(
         )
         for row, moment in enumerate(some):
             probabilities[moment] = outputs["probability"][row, width : width + len(moments.impressions[moment])]
+            length = len(catalogue) - len(moments.seen[moment])
+            chosen = rows[row, : min(width, length)]
+            best = np.argsort(-outputs["score"][row, : len(chosen)], kind="stable")
+            answer = chosen[best]
+            kept = best[:pool]
+            pools.items[moment, : len(kept)] = chosen[kept]
+            pools.scores[moment, : len(kept)] = outputs["score"][row, kept]
+            pools.probabilities[moment, : len(kept)] = outputs["probability"][row, kept]
             start, end = bounds[moment], bounds[moment + 1]
             if start == end:
                 continue
-            length = len(catalogue) - len(moments.seen[moment])
             wanted = targets[1][start:end]
             retrieval_ranks[start:end] = _places(order[row, :length], len(catalogue))[wanted]
-            chosen = rows[row, : min(width, length)]
-            answer = chosen[np.argsort(-outputs["score"][row, : len(chosen)], kind="stable")]
             ranks[start:end] = _places(answer, len(catalogue))[wanted]
             top_items[start:end, : min(10, len(answer))] = answer[:10]
 
@@ -135,6 +159,7 @@ def run_funnel(
         top_items,
         np.concatenate(probabilities),
         np.concatenate(moments.labels),
+        pools if pool else None,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.evaluate.off_policy import render_off_policy
 from components.page import Html, heading, page, styled, table, tiles
 
 _MODELS = ("funnel", "retrieval", "champion", "popularity", "recent_popularity")
@@ -51,6 +52,7 @@ def render_report(verdict: Mapping[str, Any]) -> str:
         heading("Calibration", "Dots on the diagonal are calibrated; their area is the number of impressions."),
         _calibration_plot(verdict["calibration"]),
         _numbers(("predicted", "impressions", "mean predicted", "observed"), _calibration(verdict["calibration"])),
+        *render_off_policy(verdict["off_policy"]),
     ]
     subtitle = (
         f"{verdict['queries']:,} queries: each positive of the test window, with the features as of its instant; "

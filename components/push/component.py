@@ -11,6 +11,7 @@ def push(
     release_store: str,
     run_id: str,
     code_revision: str,
+    warm_start: str,
     verdict: dsl.Input[dsl.Artifact],
     user_tower: dsl.Input[dsl.Model],
     item_tower: dsl.Input[dsl.Model],
@@ -39,7 +40,12 @@ def push(
     outcome = push(
         read_section(config, "features", FeatureSpec),
         read_section(config, "serving", ServingConfig),
-        {"run_id": run_id, "code_revision": code_revision, "config_digest": config_digest(config)},
+        {
+            "run_id": run_id,
+            "code_revision": code_revision,
+            "config_digest": config_digest(config),
+            "warm_start": warm_start or None,
+        },
         PushPaths(Path(verdict.path), parts, schema, Path(release_store), Path(release.path)),
     )
     metrics.log_metric("pushed", int(outcome["pushed"]))

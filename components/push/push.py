@@ -36,7 +36,7 @@ def push(features: FeatureSpec, config: ServingConfig, lineage: dict[str, Any], 
     Args:
         features: the feature spec that the candidate was trained with.
         config: section `serving`.
-        lineage: run id, code revision and config digest.
+        lineage: run id, code revision, config digest and the release that training started from.
         paths: of inputs and outputs.
 
     Returns:

@@ -10,12 +10,13 @@ from trainer.config import RetrievalConfig
 
 @dataclass(frozen=True)
 class RetrievalPaths:
-    """What the step reads and writes."""
+    """What the step reads and writes; `parent` is the name and user tower of the release that training starts from."""
 
     examples: Path
     item_features: Path
     user_tower: Path
     item_tower: Path
+    parent: tuple[str, Path] | None = None
 
 
 def train_retrieval(features: FeatureSpec, config: RetrievalConfig, paths: RetrievalPaths) -> dict[str, float]:
@@ -33,12 +34,14 @@ def train_retrieval(features: FeatureSpec, config: RetrievalConfig, paths: Retri
     from trainer.examples import open_examples
     from trainer.export import export_towers
     from trainer.retrieval import train_two_tower, validation_cutoff
+    from trainer.warm_start import read_parent
 
     train, validation = open_examples(paths.examples, "train"), open_examples(paths.examples, "validation")
     catalogue = Catalogue(features.inputs("item", "retrieval"), paths.item_features)
     positives = train.count_positives()
     report_progress(f"{positives:,} positives of {len(train):,} rows, {len(catalogue):,} items")
-    model = train_two_tower(features, config, train, validation, catalogue)
+    parent = read_parent(paths.parent[1], paths.parent[0]) if paths.parent else None
+    model = train_two_tower(features, config, train, validation, catalogue, parent)
     export_towers(model, features, paths.user_tower, paths.item_tower)
     return {
         f"validation_recall_at_{validation_cutoff(catalogue)}": model.validation_recall,

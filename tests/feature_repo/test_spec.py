@@ -70,6 +70,8 @@ def test_feature_that_makes_no_sense_is_refused(given, message):
     [
         ({"user": [feature("age")], "item": [feature("age")]}, "must be unique in the whole spec. Received twice: age"),
         ({"user": [feature("label")]}, "`label` is a reserved name"),
+        ({"item": [feature("position")]}, "`position` is a reserved name"),
+        ({"user": [feature("propensity")]}, "`propensity` is a reserved name"),
         ({"item": [feature("retrieval_score")]}, "`retrieval_score` is a reserved name"),
         ({"context": [feature("n", source=COUNT)]}, "context feature n must come from a column or the clock"),
         ({"user": [feature("h", "categorical", {"clock": "hour"})]}, "user feature h cannot come from the clock"),

@@ -18,7 +18,14 @@ from trainer.scoring import ExportedModel, ExportedRanker, Towers
 from trainer.two_tower import TwoTower
 
 RETRIEVAL = RetrievalConfig(
-    embedding_dimension=4, hidden_units=(8,), history_pools=2, epochs=2, batch_size=8, dropout=0.0, shuffle_batches=2
+    embedding_dimension=4,
+    hidden_units=(8,),
+    history_pools=2,
+    epochs=2,
+    batch_size=8,
+    dropout=0.0,
+    item_id_dropout=0.0,
+    shuffle_batches=2,
 )
 RANKING = RankingConfig(embedding_dimension=4, user_units=8, item_units=8, hidden_units=(8,), epochs=2, batch_size=16)
 

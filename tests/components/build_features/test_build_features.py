@@ -8,7 +8,7 @@ from kfp import dsl, local
 
 from components.build_features.build_features import FeaturePaths, build_features
 from components.build_features.component import build_features as build_features_component
-from components.build_features.config import SplitConfig
+from components.build_features.config import LeakageConfig, SplitConfig
 from components.validate.statistics import columns_of, read_schema, read_statistics
 from feature_repo.errors import DataError
 from feature_repo.online import OnlineFeatures
@@ -75,6 +75,8 @@ def write_inputs(folder: Path, acts) -> None:
             "item_id": item,
             "timestamp": hour * HOUR,
             "label": int(positive),
+            "position": place,
+            "propensity": [0.25, None][place % 2],
             "device": ["phone", None][place % 2],
         }
         for place, (user, item, hour, positive) in enumerate(acts)
@@ -86,10 +88,11 @@ def write_inputs(folder: Path, acts) -> None:
     pq.write_table(pa.table({"item_id": list("abc"), "tags": [["x"], ["x", "y"], ["y"]]}), folder / "items")
 
 
-def run(folder: Path, acts=ACTS, split=None, features=FEATURES) -> dict[str, int]:
+def run(folder: Path, acts=ACTS, split=None, features=FEATURES, leakage=None) -> dict[str, int]:
     write_inputs(folder, acts)
     paths = FeaturePaths(*(folder / name for name in (*INPUTS, *OUTPUTS)))
-    return build_features("tiny", features, split or SplitConfig(), folder / "feature_store", paths)
+    split, leakage = split or SplitConfig(), leakage or LeakageConfig()
+    return build_features("tiny", features, split, leakage, folder / "feature_store", paths)
 
 
 def examples_in(folder: Path) -> list[dict]:
@@ -113,7 +116,7 @@ def test_examples_have_the_columns_that_trainers_read(built):
     table = pq.read_table(built[0] / "examples" / "train.parquet")
     features = ["city", "events", "likes_1d", "rate", "last_at", "recent", "taste", "tags", "item_events", "item_rate"]
     assert table.column_names == [
-        *("request_id", "user_id", "item_id", "timestamp", "label"),
+        *("request_id", "user_id", "item_id", "timestamp", "label", "position", "propensity"),
         *features,
         *("hour", "device"),
     ]
@@ -137,6 +140,11 @@ def test_examples_hold_what_was_known_at_their_instants(built):
     assert later["item_rate"] == pytest.approx((2 + 10 * 0.5) / (3 + 10))
     assert (later["hour"], later["device"], later["city"], later["tags"]) == ("6", "phone", "Ulm", ["x"])
     assert (rows["r5"]["city"], rows["r5"]["device"]) == (None, None)
+
+
+def test_examples_keep_where_an_item_stood_and_how_likely_it_was(built):
+    rows = {row["request_id"]: (row["position"], row["propensity"]) for row in examples_in(built[0] / "examples")}
+    assert (rows["r2"], rows["r3"]) == ((2, 0.25), (3, None))
 
 
 def test_no_row_sees_its_own_event_or_a_later_one(built):
@@ -209,6 +217,22 @@ def test_column_that_is_missing_is_refused(tmp_path):
         run(tmp_path, features=FeatureSpec.model_validate({**SPEC, "user": user}))
 
 
+# Every second act is positive, and `write_inputs` gives every second one a device.
+TOLD_BY_DEVICE = [(f"u{place % 7}", "abc"[place % 3], place, place % 2 == 0) for place in range(600)]
+
+
+def test_feature_that_knows_the_label_is_refused_before_anything_is_learned_or_served(tmp_path):
+    with pytest.raises(DataError, match=r"`device` \(AUC 1.000 by whether it is present, 1.000 in the validation"):
+        run(tmp_path, TOLD_BY_DEVICE)
+    assert (tmp_path / "examples" / "leakage.json").exists()
+    assert not (tmp_path / "training_statistics").exists()
+    assert OnlineFeatures(tmp_path / "feature_store", FEATURES).user("u1").get("events") is None
+
+
+def test_feature_that_knows_the_label_is_taken_when_the_check_is_off(tmp_path):
+    assert run(tmp_path, TOLD_BY_DEVICE, leakage=LeakageConfig(check=False))["train"] == 480
+
+
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def provide(
     folder: str,
@@ -235,7 +259,8 @@ def test_component_runs_under_kfp(built, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     write_inputs(tmp_path / "raw", ACTS)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "artifacts"))
-    project = json.dumps({"name": "tiny", "features": SPEC, "split": SplitConfig().model_dump()})
+    sections = {"split": SplitConfig().model_dump(), "leakage": LeakageConfig().model_dump()}
+    project = json.dumps({"name": "tiny", "features": SPEC, **sections})
     task = features_pipeline(
         folder=str(tmp_path / "raw"), config=project, feature_store=str(tmp_path / "feature_store")
     )

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from feature_repo.columns import to_arrays
 from feature_repo.tables import TIMESTAMP
 from tests.trainer.tiny_tables import DAY, SPEC, write_tables
 from trainer.config import RankingConfig, RetrievalConfig
+from trainer.off_policy_config import OffPolicyConfig
 
 CONFIG = EvaluateConfig(
     bootstrap_samples=20,
@@ -87,6 +89,29 @@ def test_the_funnel_ranks_as_the_gateway_would_one_request_after_the_other(folde
         assert outcome.top_items[query].tolist() == answer + [-1] * (10 - len(answer))
 
 
+def test_pools_hold_the_best_of_every_moment(folder):
+    item_features, catalogue, _, moments = window(folder)
+    targets = moments.queries()
+    models = FunnelModels(SPEC, *(folder / name for name in ("user_tower", "item_tower", "ranker")))
+    outcome = run_funnel(models, moments, targets, item_features, catalogue, 3, 86_400, pool=2)
+    assert outcome.pools.items.shape == (len(moments.users), 2)
+    for query, moment in enumerate(targets[0]):
+        assert outcome.pools.items[moment].tolist() == outcome.top_items[query][:2].tolist()
+    # Moments that ask for nothing have a pool too.
+    assert (outcome.pools.items[:, 0] >= 0).all()
+    full = outcome.pools.items[:, 1] >= 0
+    assert (outcome.pools.scores[full, 0] >= outcome.pools.scores[full, 1]).all()
+    assert ((outcome.pools.probabilities[full] > 0) & (outcome.pools.probabilities[full] < 1)).all()
+    # A moment of one impression: the item in its pool, if it was the one shown, has the impression's probability.
+    first = np.cumsum([0, *(len(shown) for shown in moments.impressions)])
+    same = [m for m, shown in enumerate(moments.impressions) if shown[0] == outcome.pools.items[m, 0]]
+    assert same
+    for moment in same:
+        assert outcome.pools.probabilities[moment, 0] == pytest.approx(outcome.probabilities[first[moment]], abs=1e-6)
+    without = run_funnel(models, moments, targets, item_features, catalogue, 3, 86_400)
+    assert without.pools is None
+
+
 def test_impressions_get_the_probability_and_not_the_score(folder):
     item_features, catalogue, _, moments = window(folder)
     models = FunnelModels(SPEC, *(folder / name for name in ("user_tower", "item_tower", "ranker")))
@@ -149,6 +174,49 @@ def test_evaluate_writes_a_verdict_and_a_report_that_needs_no_network(folder, tm
     assert {"city = Bern", "city = Ulm"} <= slices
     page = (tmp_path / "out" / "report").read_text(encoding="utf-8")
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+
+
+@pytest.mark.parametrize("logged", [False, True])
+def test_impressions_with_propensities_are_evaluated_off_policy(folder, tmp_path, logged):
+    shutil.copytree(folder / "examples", tmp_path / "examples")
+    path = tmp_path / "examples" / "test.parquet"
+    examples = pq.read_table(path)
+    examples = examples.append_column("position", pa.array([1] * examples.num_rows, pa.int32()))
+    # Everybody is shown any of the eight items that they have not had, as likely as any other.
+    left = 8 - examples.column("likes").to_numpy()
+    propensities = pa.array(1 / left) if logged else pa.nulls(len(left), pa.float64())
+    examples = examples.append_column("propensity", propensities)
+    pq.write_table(examples, path)
+    few = OffPolicyConfig(smallest_requests=2, smallest_users=2, smallest_effective_size=1, largest_unsupported=0.9)
+    found = evaluate(
+        CONFIG.model_copy(update={"off_policy": few}),
+        SPEC,
+        8,
+        EvaluatePaths(
+            examples=tmp_path / "examples",
+            events=folder / "events.parquet",
+            item_features=folder / "item_features.parquet",
+            user_tower=folder / "user_tower",
+            item_tower=folder / "item_tower",
+            ranker=folder / "ranker",
+            release_store=tmp_path / "releases",
+            report=tmp_path / "report",
+            verdict=tmp_path / "verdict",
+        ),
+    )
+    written = json.loads((tmp_path / "verdict").read_text(encoding="utf-8"))["off_policy"]
+    assert written == found["off_policy"]
+    page = (tmp_path / "report").read_text(encoding="utf-8")
+    if not logged:
+        assert "have no propensities" in written["refused"]
+        assert "Not estimated: the impressions of the test window have no propensities" in page
+    else:
+        assert written["refused"] is None
+        assert written["slots"] == (left > 1).sum() > 0
+        assert written["left_out"]["shown without a choice"] == (left == 1).sum() > 0
+        # What the candidate itself promises of its own choices.
+        assert 0 < written["estimates"]["direct"]["value"][0] < 1
+        assert f"{written['estimates']['dr']['value'][0]:.4f}" in page
 
 
 def _retrieval_ranks(folder):
