@@ -167,4 +167,6 @@ def load_problem(path: Path) -> Problem:
             )
         return Phase(**values)
 
-    return Problem(phase("validation"), phase("test"), arrays["item_attributes"], arrays["user_attributes"], path.parent)
+    return Problem(
+        phase("validation"), phase("test"), arrays["item_attributes"], arrays["user_attributes"], path.parent
+    )

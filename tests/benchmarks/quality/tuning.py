@@ -2,14 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.quality.contestants.contestant import Answer, Contestant, Params
-from tests.benchmarks.quality.problem import Problem
-from tests.benchmarks.quality.ranks import ndcg_at_k
+from tests.benchmarks.quality.contestants.contestant import Params
 
 
 @dataclass(frozen=True)
@@ -31,72 +29,83 @@ class Trial:
 
     Attributes:
         params: of the trial.
-        ndcg_at_10: mean over the validation queries.
+        value: on validation; higher is better.
         seconds: of training and answering.
         found: by training, such as the best epoch.
     """
 
     params: Params
-    ndcg_at_10: float
+    value: float
     seconds: float
     found: Params
 
 
-def tune(
-    contestant: Contestant, problem: Problem, budget: Budget, seed: int, report: Callable[[str], None]
-) -> tuple[list[Trial], Answer]:
-    """Tunes on validation, then answers the test queries with the best parameters.
+def search(
+    evaluate: Callable[[Params], tuple[float, Params]],
+    first: Params,
+    space: Mapping[str, Sequence[Any]],
+    budget: Budget,
+    seed: int,
+    report: Callable[[str], None],
+) -> list[Trial]:
+    """Tries parameters until the budget is used up.
 
-    Trials are the contestant's first parameters, then random draws, and from half of the trials on changes of one or
-    two parameters of the best so far.
+    Trials are the first parameters, then random draws, and from half of the trials on changes of one or two
+    parameters of the best so far.
 
     Args:
-        contestant: to be tuned.
-        problem: its validation round is asked in every trial, its test round once.
+        evaluate: the value of parameters on validation, and what training found.
+        first: parameters of the first trial.
+        space: choices of every parameter.
         budget: the effort.
         seed: of the draws.
         report: is told of every trial.
 
     Returns:
-        All trials in order, and the answer to the test round.
+        The trials in order.
     """
     begun = time.perf_counter()
     trials: list[Trial] = []
-    draws = Draws(contestant, seed)
+    draws = Draws(first, space, seed)
     while len(trials) < budget.trials and (not trials or time.perf_counter() - begun < budget.seconds):
         params = draws.propose(trials, budget.trials)
         if params is None:
             break
         started = time.perf_counter()
-        answer = contestant.answer(problem, problem.validation, params, None)
-        ranks = answer.ranks[contestant.name]
-        value = float(ndcg_at_k(ranks, problem.validation.pair_queries, 10).mean())
-        trials.append(Trial(dict(params), value, time.perf_counter() - started, dict(answer.found)))
-        report(f"trial {len(trials)}: validation NDCG@10 {value:.4f}, {trials[-1].seconds:.1f} s, {_short(params)}")
-    best = max(trials, key=lambda trial: trial.ndcg_at_10)
-    return trials, contestant.answer(problem, problem.test, best.params, best.found)
+        value, found = evaluate(params)
+        trials.append(Trial(params, value, time.perf_counter() - started, dict(found)))
+        shown = ", ".join(f"{name}={one}" for name, one in params.items()) or "nothing to tune"
+        report(f"trial {len(trials)}: {value:.4f}, {trials[-1].seconds:.1f} s, {shown}")
+    return trials
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """The trial with the highest value; of equal ones the first."""
+    return max(trials, key=lambda trial: trial.value)
 
 
 class Draws:
     """Proposes parameters, each combination once.
 
     Args:
-        contestant: whose space is searched.
+        first: parameters of the first trial.
+        space: choices of every parameter.
         seed: of the draws.
     """
 
-    def __init__(self, contestant: Contestant, seed: int) -> None:
-        self._first = dict(contestant.first)
-        self._space: dict[str, Sequence[Any]] = {
-            name: choices
-            for name, choices in contestant.space.items()
-            if len(choices) > 1
-        }
+    def __init__(self, first: Params, space: Mapping[str, Sequence[Any]], seed: int) -> None:
+        self._first = dict(first)
+        self._space = {name: choices for name, choices in space.items() if len(choices) > 1}
         self._generator = np.random.default_rng(seed)
         self._proposed: set[str] = set()
 
     def propose(self, trials: Sequence[Trial], most: int) -> dict[str, Any] | None:
-        """The next parameters, or None when nothing new is found."""
+        """The next parameters, or None when nothing new is found.
+
+        Args:
+            trials: so far.
+            most: how many there will be.
+        """
         for params in self._candidates(trials, most):
             key = repr(sorted(params.items()))
             if key not in self._proposed:
@@ -112,19 +121,10 @@ class Draws:
             if len(trials) < most / 2:
                 yield self._first | {name: self._choose(name) for name in names}
             else:
-                best = max(trials, key=lambda trial: trial.ndcg_at_10).params
-                changed = self._generator.choice(len(names), min(len(names), self._generator.integers(1, 3)), False)
-                yield dict(best) | {names[place]: self._choose(names[place]) for place in changed}
+                count = min(len(names), int(self._generator.integers(1, 3)))
+                changed = self._generator.choice(len(names), count, replace=False)
+                yield dict(best_of(trials).params) | {names[place]: self._choose(names[place]) for place in changed}
 
     def _choose(self, name: str) -> Any:
         choices = self._space[name]
         return choices[self._generator.integers(len(choices))]
-
-
-def trial_records(trials: Sequence[Trial]) -> list[Mapping[str, Any]]:
-    """The trials as JSON can hold them."""
-    return [asdict(trial) for trial in trials]
-
-
-def _short(params: Params) -> str:
-    return ", ".join(f"{name}={value}" for name, value in params.items()) or "nothing to tune"

@@ -39,7 +39,6 @@ class Contestant:
         first: parameters of the first trial: what practitioners start from.
         space: choices of every parameter.
         environment: `main`, or `peers` for what needs packages that the product does not have.
-        trained_on: what it learned from before the test, in words.
     """
 
     name: str
@@ -47,4 +46,3 @@ class Contestant:
     first: Params
     space: Mapping[str, tuple]
     environment: str = "main"
-    trained_on: str = "training and validation"
