@@ -112,3 +112,14 @@ def test_no_trial_starts_when_the_time_is_used_up() -> None:
 
 def test_nothing_to_tune_is_one_trial() -> None:
     assert len(search(lambda p: (0.0, {}), {}, {}, Budget(12, 1e9), 1, lambda _: None)) == 1
+
+
+def test_every_other_trial_stays_near_the_best_so_far() -> None:
+    space = {name: tuple(range(10)) for name in "abcd"}
+    first = dict.fromkeys("abcd", 0)
+
+    trials = search(lambda params: (sum(params.values()), {}), first, space, Budget(9, 1e9), 1, lambda _: None)
+
+    for place in range(1, 9, 2):
+        near = best_of(trials[:place]).params
+        assert sum(trials[place].params[name] != near[name] for name in "abcd") <= 2

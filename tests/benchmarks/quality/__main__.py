@@ -66,7 +66,7 @@ def main() -> int:
         funnel = entries.get("funnel")
         if isinstance(funnel, Entry) and "probabilities" in funnel.extra:
             report_progress("impressions of the test window")
-            examples = path.parent / "models" / "trained" / "examples"
+            examples = path.parent / "examples"
             results["impressions"] = judge_impressions(funnel.extra, examples, config.features, budget)
     text = json.dumps(results, indent=1)
     write_file(text.encode(), arguments.home / ("quick.json" if arguments.quick else "results.json"))
@@ -96,7 +96,7 @@ def _compare(problem: Problem, entries: dict[str, Entry | str]) -> dict[str, Any
             continue
         for row, of_row in entry.ranks.items():
             ranks[row] = of_row
-            rows[row] = figures(phase, of_row) | {"seconds_to_train": entry.record["seconds_to_train"]}
+            rows[row] = figures(phase, of_row) | {"seconds_to_train": entry.record["seconds_to_train"][row]}
     measured = {row: values for row, values in rows.items() if "missing" not in values}
     differences = {}
     for ours in (OURS, *PARTS):

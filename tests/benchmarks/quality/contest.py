@@ -50,7 +50,7 @@ def main() -> None:
         "budget": asdict(budget),
         "trials": [asdict(trial) for trial in trials],
         "best": asdict(best),
-        "seconds_to_train": answer.seconds,
+        "seconds_to_train": {name: answer.part_seconds.get(name, answer.seconds) for name in answer.ranks},
     }
     # Written last: a record means that the ranks are there.
     arguments.out.with_suffix(".json").write_text(json.dumps(record, indent=1), encoding="utf-8")

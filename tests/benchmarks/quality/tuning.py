@@ -50,8 +50,8 @@ def search(
 ) -> list[Trial]:
     """Tries parameters until the budget is used up.
 
-    Trials are the first parameters, then random draws, and from half of the trials on changes of one or two
-    parameters of the best so far.
+    Trials are the first parameters, then in turn a change of one or two parameters of the best so far and a random
+    draw of all: some search near, some far, however many trials there is time for.
 
     Args:
         evaluate: the value of parameters on validation, and what training found.
@@ -68,7 +68,7 @@ def search(
     trials: list[Trial] = []
     draws = Draws(first, space, seed)
     while len(trials) < budget.trials and (not trials or time.perf_counter() - begun < budget.seconds):
-        params = draws.propose(trials, budget.trials)
+        params = draws.propose(trials)
         if params is None:
             break
         started = time.perf_counter()
@@ -99,26 +99,21 @@ class Draws:
         self._generator = np.random.default_rng(seed)
         self._proposed: set[str] = set()
 
-    def propose(self, trials: Sequence[Trial], most: int) -> dict[str, Any] | None:
-        """The next parameters, or None when nothing new is found.
-
-        Args:
-            trials: so far.
-            most: how many there will be.
-        """
-        for params in self._candidates(trials, most):
+    def propose(self, trials: Sequence[Trial]) -> dict[str, Any] | None:
+        """The parameters of the next trial, given those so far; None when nothing new is found."""
+        for params in self._candidates(trials):
             key = repr(sorted(params.items()))
             if key not in self._proposed:
                 self._proposed.add(key)
                 return params
         return None
 
-    def _candidates(self, trials: Sequence[Trial], most: int) -> Iterator[dict[str, Any]]:
+    def _candidates(self, trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
         if not trials:
             yield self._first
         names = list(self._space)
         for _ in range(200 if names else 0):
-            if len(trials) < most / 2:
+            if len(trials) % 2 == 0:
                 yield self._first | {name: self._choose(name) for name in names}
             else:
                 count = min(len(names), int(self._generator.integers(1, 3)))

@@ -20,12 +20,14 @@ class Answer:
         seconds: to train.
         found: what training found that is used when it is fitted again, such as the best epoch.
         extra: arrays that the run keeps, by name.
+        part_seconds: to train, of the lists where it differs.
     """
 
     ranks: Mapping[str, np.ndarray]
     seconds: float
     found: Params = field(default_factory=dict)
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    part_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

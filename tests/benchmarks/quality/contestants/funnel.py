@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,20 +36,37 @@ def _answer(problem: Problem, phase: Phase, params: Params, found: Params | None
     if found is None:
         return Answer(answers, trained.seconds, trained.found)
     extra = run.judge_impressions(trained) if phase.moves_on else {}
-    refitted = run.ranks(run.train(found), phase)
+    again = run.train(found)
+    refitted = run.ranks(again, phase)
     answers |= {"funnel, refitted": refitted[0], "retrieval alone, refitted": refitted[1]}
-    return Answer(answers, trained.seconds, trained.found, extra)
+    seconds = {
+        "retrieval alone": trained.retrieval_seconds,
+        "funnel, refitted": again.seconds,
+        "retrieval alone, refitted": again.retrieval_seconds,
+    }
+    return Answer(answers, trained.seconds, trained.found, extra, seconds)
 
 
 @dataclass(frozen=True)
 class _Trained:
-    """Exported models, what training found and how long it took."""
+    """A folder with the examples and the exported models, what training found and how long it took."""
 
-    user_tower: Path
-    item_tower: Path
-    ranker: Path
+    folder: Path
     found: Params
+    retrieval_seconds: float
     seconds: float
+
+    @property
+    def towers(self) -> tuple[Path, Path]:
+        return self.folder / "user_tower", self.folder / "item_tower"
+
+    @property
+    def ranker(self) -> Path:
+        return self.folder / "ranker"
+
+    @property
+    def examples(self) -> Path:
+        return self.folder / "examples"
 
 
 class _Run:
@@ -82,31 +98,38 @@ class _Run:
         phase = self.problem.validation if found is None else self.problem.test
         tables = self._tables(phase)
         items = tables.latest_item_features if self.items_as_of == "static" else tables.item_features
-        folder = self.problem.folder / "models" / ("trained" if found is None else "refitted")
-        shutil.rmtree(folder, ignore_errors=True)
+        settings = json.dumps([dict(self.settings), self.items_as_of, found], sort_keys=True)
+        folder = self.problem.folder / "models" / hashlib.sha256(settings.encode()).hexdigest()[:16]
+        if (folder / "found.json").exists():
+            return _Trained(folder, **json.loads((folder / "found.json").read_text(encoding="utf-8")))
 
         def rows(users: np.ndarray, codes: np.ndarray, times: np.ndarray, labels: np.ndarray) -> Any:
             return make_rows(self.spec, users, codes, times, labels, self.ids, tables.user_features, items)
 
         log = phase.log
-        examples = write_examples(
-            folder / "examples",
+        trained = _Trained(folder, {}, 0.0, 0.0)
+        write_examples(
+            trained.examples,
             {
                 "train": rows(log.users, log.items, log.times, log.positives.astype(np.int8)),
                 "validation": rows(*_held_out(self.problem)),
             },
         )
-        towers, ranker = (folder / "user_tower", folder / "item_tower"), folder / "ranker"
         begun = time.perf_counter()
         now: dict[str, Any] = {}
         with _heard() as lines:
-            train_retrieval(self.spec, config.retrieval, RetrievalPaths(examples, items, *towers))
+            train_retrieval(self.spec, config.retrieval, RetrievalPaths(trained.examples, items, *trained.towers))
+        retrieval_seconds = time.perf_counter() - begun
         now["retrieval.epochs"] = best_epoch(lines.getvalue())
         with _heard() as lines:
-            metrics = train_ranker(self.spec, config.ranking, RankerPaths(examples, items, *towers, ranker))
+            paths = RankerPaths(trained.examples, items, *trained.towers, trained.ranker)
+            metrics = train_ranker(self.spec, config.ranking, paths)
         now["ranking.epochs"] = best_epoch(lines.getvalue())
         now |= {f"ranking.{name}s": [metrics[name]] for name in ("liking_weight", "retrieval_weight")}
-        return _Trained(*towers, ranker, now, time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        whole = {"found": now, "retrieval_seconds": retrieval_seconds, "seconds": seconds}
+        (folder / "found.json").write_text(json.dumps(whole), encoding="utf-8")
+        return _Trained(folder, **whole)
 
     def ranks(self, trained: _Trained, phase: Phase) -> tuple[np.ndarray, np.ndarray]:
         """[p] ranks of the items asked for, by the funnel and by retrieval alone."""
@@ -136,8 +159,9 @@ class _Run:
         rows = make_rows(
             self.spec, log.users, log.items, log.times, labels, self.ids, tables.user_features, tables.item_features
         )
-        # Beside the other rows: the same impressions are judged by other classifiers.
-        write_examples(trained.ranker.parent / "examples", {"test": rows})
+        # Other classifiers judge the same impressions: they find all rows here.
+        learned = {name: pq.read_table(trained.examples / f"{name}.parquet") for name in ("train", "validation")}
+        write_examples(self.problem.folder / "examples", {**learned, "test": rows})
         catalogue = pa.array(self.ids.items, pa.string())
         events = read_events(pq.read_table(tables.user_features.with_name("events.parquet")), catalogue)
         moments = find_moments(rows, events, catalogue)
@@ -160,7 +184,7 @@ class _Run:
         once = self.items_as_of != "instant"
         with _heard():
             return run_funnel(
-                FunnelModels(self.spec, trained.user_tower, trained.item_tower, trained.ranker),
+                FunnelModels(self.spec, *trained.towers, trained.ranker),
                 moments,
                 targets,
                 pq.read_table(items),
@@ -238,12 +262,13 @@ FUNNEL = Contestant(
     {"items_as_of": "instant"},
     {
         "items_as_of": ("instant", "end", "static"),
-        "retrieval.epochs": (6, 10, 15),
-        "retrieval.dropout": (0.2, 0.3, 0.4, 0.5),
+        "retrieval.epochs": (6, 10),
+        "retrieval.dropout": (0.3, 0.4, 0.5),
         "retrieval.shuffle_batches": (1, 2, 8),
         "retrieval.learning_rate": (0.002, 0.003, 0.005),
         "retrieval.embedding_dimension": (48, 64, 96),
-        "retrieval.positives": ("positive", "any"),
+        "retrieval.history_encoder": ("pooling", "self_attention"),
+        "retrieval.item_id_dropout": (0.0, 0.1),
         "ranking.epochs": (3, 5),
         "ranking.dropout": (0.2, 0.3, 0.4),
         "ranking.learning_rate": (0.002, 0.003, 0.005),

@@ -13,7 +13,7 @@ from tests.benchmarks.quality.contestants.contestant import Answer, Contestant, 
 from tests.benchmarks.quality.problem import Log, Phase, Problem
 from tests.benchmarks.quality.ranks import ndcg_at_k, ranks_of_pairs
 
-EPOCHS_BETWEEN_LOOKS = 5
+EPOCHS_BETWEEN_LOOKS = 4
 PATIENCE = 3
 """Looks without a better validation NDCG@10 before training stops."""
 
@@ -171,14 +171,14 @@ SASREC = Contestant(
     "SASRec",
     _answer,
     {
-        "length": 100,
+        "length": 50,
         "dimension": 64,
         "blocks": 2,
         "heads": 2,
         "dropout": 0.3,
         "learning_rate": 0.001,
-        "batch_size": 64,
-        "epochs": 100,
+        "batch_size": 32,
+        "epochs": 60,
         "inputs": "all",
     },
     {
