@@ -7,11 +7,13 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
+PEERS := .venv-quality/.ready
+QUALITY := tests/benchmarks/quality
 
-.PHONY: help install run test lint format bench golden lock clean
+.PHONY: help install run test lint format bench bench-quality golden lock clean
 
 help:  ## Lists the targets.
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: $(READY)  ## Creates .venv with exactly the packages of requirements.lock.
 
@@ -45,11 +47,21 @@ format: $(READY)  ## Formats the code and mends what ruff can mend.
 bench: $(READY)  ## Runs the benchmarks: each prints ratios against a baseline of the same run.
 	$(BIN)/python -m tests.benchmarks
 
+bench-quality: $(READY) $(PEERS)  ## Tunes and compares the models with well-known ones, and writes docs/benchmarks.md.
+	$(BIN)/python -m tests.benchmarks.quality
+
+# The peers' packages are no part of the product: an environment of their own, which exchanges files.
+$(PEERS): $(QUALITY)/requirements.lock | $(READY)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-quality
+	@VIRTUAL_ENV=.venv-quality $(BIN)/uv pip install --quiet --require-hashes --no-deps --compile-bytecode -r $<
+	@touch $@
+
 golden: $(READY)  ## Writes the golden files of the compiled pipelines anew, after an intended change.
 	$(BIN)/python -m tests.pipelines.test_compiling
 
 lock: $(READY)  ## Resolves pyproject.toml into requirements.lock again.
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file requirements.lock
+	$(BIN)/uv pip compile $(QUALITY)/requirements.in --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file $(QUALITY)/requirements.lock
 
 clean:  ## Removes the environment and everything that runs wrote.
-	rm -rf .venv .recloop
+	rm -rf .venv .venv-quality .recloop
