@@ -35,7 +35,7 @@ from tests.benchmarks.quality.results import (  # noqa: E402
 )
 from tests.benchmarks.quality.tuning import Budget  # noqa: E402
 
-FULL = Budget(trials=20, seconds=200.0)
+FULL = Budget(trials=20, seconds=90.0)
 QUICK = Budget(trials=1, seconds=0.0)
 
 

@@ -14,7 +14,7 @@ from components.evaluate.moments import Moments
 from feature_repo.as_of import join_as_of
 from feature_repo.columns import ARROW_TYPES, context_columns
 from feature_repo.files import whole_file
-from feature_repo.spec import FeatureSpec, history
+from feature_repo.spec import FeatureSpec
 from feature_repo.tables import EVENTS, TIMESTAMP
 from tests.benchmarks.quality.problem import Log, Phase
 
@@ -93,7 +93,7 @@ def make_rows(
     )
     joined = rows
     for side, path in (("user", user_features), ("item", item_features)):
-        names = [feature.name for feature in history(spec.stored(side))]
+        names = [feature.name for feature in spec.recorded(side)]
         values = join_as_of(rows, str(path), f"{side}_id", names)
         for name in names:
             wanted = ARROW_TYPES[spec.get(name).kind]

@@ -19,6 +19,7 @@ from tests.benchmarks.quality.problem import Phase, Problem
 EPOCH_LINE = re.compile(r"epoch (\d+): .*?validation \S+ ([\d.]+)")
 NEVER_STOP = 1000
 FOREVER_SECONDS = 10**10
+FINAL_WEIGHTS = ("liking_weight", "retrieval_weight", "similarity_weight")
 
 
 def _answer(problem: Problem, phase: Phase, params: Params, found: Params | None) -> Answer:
@@ -90,8 +91,10 @@ class _Run:
 
     def train(self, found: Params | None) -> _Trained:
         """Trains both stages; with `found` on all that comes before the test, for the epochs and weights found."""
+        from components.build_features.item_vectors import write_item_vectors
         from components.train_ranker.train_ranker import RankerPaths, train_ranker
         from components.train_retrieval.train_retrieval import RetrievalPaths, train_retrieval
+        from feature_repo.item_vectors import ITEM_VECTORS
         from tests.benchmarks.quality.funnel_tables import make_rows, write_examples
 
         config = self.config if found is None else configured(self.settings | _fixed(found))
@@ -115,6 +118,9 @@ class _Run:
                 "validation": rows(*_held_out(self.problem)),
             },
         )
+        shared = self.problem.folder.parent
+        vectors = trained.examples / ITEM_VECTORS
+        write_item_vectors(self.spec, shared / "tables" / "items.parquet", vectors, shared / "text_vectors")
         begun = time.perf_counter()
         now: dict[str, Any] = {}
         with _heard() as lines:
@@ -125,7 +131,7 @@ class _Run:
             paths = RankerPaths(trained.examples, items, *trained.towers, trained.ranker)
             metrics = train_ranker(self.spec, config.ranking, paths)
         now["ranking.epochs"] = best_epoch(lines.getvalue())
-        now |= {f"ranking.{name}s": [metrics[name]] for name in ("liking_weight", "retrieval_weight")}
+        now |= {f"ranking.{name}s": [metrics[name]] for name in FINAL_WEIGHTS}
         seconds = time.perf_counter() - begun
         whole = {"found": now, "retrieval_seconds": retrieval_seconds, "seconds": seconds}
         (folder / "found.json").write_text(json.dumps(whole), encoding="utf-8")
@@ -180,6 +186,7 @@ class _Run:
         import pyarrow.parquet as pq
 
         from components.evaluate.funnel import FunnelModels, run_funnel
+        from feature_repo.item_vectors import ITEM_VECTORS
 
         once = self.items_as_of != "instant"
         with _heard():
@@ -191,6 +198,7 @@ class _Run:
                 pa.array(self.ids.items, pa.string()),
                 self.config.serving.gateway.candidates,
                 FOREVER_SECONDS if once else self.config.evaluate.item_refresh_seconds,
+                item_vectors=trained.examples / ITEM_VECTORS,
             )
 
     def _tables(self, phase: Phase) -> Any:
@@ -267,10 +275,11 @@ FUNNEL = Contestant(
         "retrieval.shuffle_batches": (1, 2, 8),
         "retrieval.learning_rate": (0.002, 0.003, 0.005),
         "retrieval.embedding_dimension": (48, 64, 96),
-        "retrieval.history_encoder": ("pooling", "self_attention"),
-        "retrieval.item_id_dropout": (0.0, 0.1),
+        "retrieval.sampled_negatives": (0, 1),
+        "retrieval.item_id_dropout": (0.0, 0.02),
         "ranking.epochs": (3, 5),
         "ranking.dropout": (0.2, 0.3, 0.4),
         "ranking.learning_rate": (0.002, 0.003, 0.005),
+        "ranking.similarity.decay": (0.8, 0.85, 0.9),
     },
 )
