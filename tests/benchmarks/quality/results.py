@@ -68,8 +68,9 @@ def run_contestant(name: str, problem: Path, out: Path, budget: Budget, peers_py
         return _read(out, record)
     out.parent.mkdir(parents=True, exist_ok=True)
     stored.unlink(missing_ok=True)
-    # Models of another state of the code.
-    shutil.rmtree(problem.parent / "models", ignore_errors=True)
+    if name == "funnel":
+        # Models of another state of the code.
+        shutil.rmtree(problem.parent / "models", ignore_errors=True)
     command = [str(python), "-m", "tests.benchmarks.quality.contest", name, "--problem", str(problem)]
     command += ["--trials", str(budget.trials), "--seconds", str(budget.seconds), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "TF_CPP_MIN_LOG_LEVEL": "3"}
