@@ -51,11 +51,12 @@ class ImpressionLists:
             For p impressions and k sampled items each: `query`, the encoded query features [p, ...]; `codes`
             [p, 1 + k] int32, the item shown and the sampled ones; `items`, their encoded dynamic features
             [p, 1 + k, ...] as of the impression; `usable` [p, 1 + k] float32, 0 for a sampled item that the user had
-            engaged with; `label` [p] float32; `user` [p] int32, the same for impressions of one user.
+            engaged with (where items are consumed repeatedly, only for the one shown); `label` [p] float32; `user` [p]
+            int32, the same for impressions of one user.
         """
         codes = self.catalogue.codes(part.item_ids)
         rows, codes = part.take(codes >= 0), codes[codes >= 0]
-        drawn, usable = self._draw(rows, np.random.default_rng([self.config.seed, number]))
+        drawn, usable = self._draw(rows, codes, np.random.default_rng([self.config.seed, number]))
         dynamic = self.catalogue.dynamic_among(self.network.item_features)
         shown = self.preprocessing.encode(rows.arrays(dynamic), rows.seconds)
         at = np.repeat(rows.instants, drawn.shape[1])
@@ -87,18 +88,20 @@ class ImpressionLists:
         shown = tf.ones_like(outcome) if self.config.impressions_are_choices else outcome
         return tf.concat([shown, tf.zeros_like(batch["usable"][:, 1:])], axis=1)
 
-    def _draw(self, rows: Examples, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(self, rows: Examples, codes: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         config = self.config.sampled_negatives
         retrieved = round(config.number * config.from_retrieval) if self.retrieved is not None else 0
         sampled = config.number - retrieved
         drawn, usable = sample_negatives(
             rows.user_ids, rows.instants, self.counts, self.engagements, sampled, generator
         )
-        if self.retrieved is None or not retrieved:
-            return drawn, usable
-        more = self.retrieved.draw(rows, retrieved, generator)
-        fits = (more >= 0) & ~self.engagements.includes(rows.user_ids, np.maximum(more, 0), rows.instants)
-        return np.concatenate([drawn, np.maximum(more, 0)], axis=1), np.concatenate([usable, fits], axis=1)
+        if self.retrieved is not None and retrieved:
+            more = self.retrieved.draw(rows, retrieved, generator)
+            fits = (more >= 0) & ~self.engagements.includes(rows.user_ids, np.maximum(more, 0), rows.instants)
+            drawn = np.concatenate([drawn, np.maximum(more, 0)], axis=1)
+            usable = np.concatenate([usable, fits], axis=1)
+        # What somebody had before and did not take this time is as good a negative as any where items are taken again.
+        return drawn, drawn != codes[:, None] if self.spec.repeats else usable
 
 
 def candidates(batch: Nested, attributes: Encoded) -> Encoded:

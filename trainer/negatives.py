@@ -61,7 +61,7 @@ class RetrievedNegatives:
         spec: the feature spec.
         catalogue: of m items, with the features that retrieval takes.
         towers: the retrieval model.
-        engagements: of the users; what a user had engaged with is not retrieved.
+        engagements: of the users; what a user had engaged with is not retrieved where items are consumed once.
         depth: how many of the best are drawn from; as many of a pool as its share of the catalogue.
     """
 
@@ -70,7 +70,7 @@ class RetrievedNegatives:
     ) -> None:
         self._query_features, self._item_features = spec.request_inputs("retrieval"), spec.inputs("item", "retrieval")
         self._catalogue, self._towers, self._engagements = catalogue, towers, engagements
-        self._depth = depth
+        self._depth, self._repeats = depth, spec.repeats
 
     def draw(self, rows: Examples, per_row: int, generator: np.random.Generator) -> np.ndarray:
         """Draws for some rows.
@@ -97,10 +97,11 @@ class RetrievedNegatives:
             for start in range(0, len(slice_rows), ROWS_AT_ONCE):
                 some = slice_rows[start : start + ROWS_AT_ONCE]
                 scores = queries[some] @ items.T
-                seen_rows, seen_items = self._engagements.before(rows.user_ids[some], rows.instants[some])
-                places = np.minimum(np.searchsorted(pool, seen_items), len(pool) - 1)
-                held = pool[places] == seen_items
-                scores[seen_rows[held], places[held]] = -np.inf
+                if not self._repeats:
+                    seen_rows, seen_items = self._engagements.before(rows.user_ids[some], rows.instants[some])
+                    places = np.minimum(np.searchsorted(pool, seen_items), len(pool) - 1)
+                    held = pool[places] == seen_items
+                    scores[seen_rows[held], places[held]] = -np.inf
                 best = top_k(scores, depth)
                 picks = generator.integers(0, best.shape[1], (len(some), per_row))
                 chosen = np.take_along_axis(best, picks, axis=1)

@@ -28,10 +28,11 @@ def evaluate(
     from feature_repo.spec import FeatureSpec
     from serving.config import ServingConfig
 
+    gateway = read_section(config, "serving", ServingConfig).gateway
     found = evaluate(
         read_section(config, "evaluate", EvaluateConfig),
         read_section(config, "features", FeatureSpec),
-        read_section(config, "serving", ServingConfig).gateway.candidates,
+        gateway.candidates,
         EvaluatePaths(
             examples=Path(examples.path),
             events=Path(events.path),
@@ -43,6 +44,7 @@ def evaluate(
             report=Path(report.path),
             verdict=Path(verdict.path),
         ),
+        gateway.history_candidates,
     )
     for name, value in headlines(found).items():
         metrics.log_metric(name.replace(".", "_"), value)

@@ -55,7 +55,13 @@ class EvaluatePaths:
     verdict: Path
 
 
-def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, paths: EvaluatePaths) -> dict[str, Any]:
+def evaluate(
+    config: EvaluateConfig,
+    features: FeatureSpec,
+    candidates: int,
+    paths: EvaluatePaths,
+    history_candidates: int = 0,
+) -> dict[str, Any]:
     """Writes the report and the verdict; returns the verdict.
 
     Each positive of the test window is a query with the features as of its instant. Its corpus is every item that the
@@ -66,6 +72,7 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
         features: the feature spec.
         candidates: how many items retrieval hands to the ranker.
         paths: of inputs and outputs.
+        history_candidates: how many of a user's own items join them where items are consumed repeatedly.
 
     Returns:
         `blessed`, `rules`, `champion`, `queries`, `users`, `metrics` by name (each with `.low` and `.high`), `slices`,
@@ -82,10 +89,11 @@ def evaluate(config: EvaluateConfig, features: FeatureSpec, candidates: int, pat
     models = {name: getattr(paths, name) for name in MODELS}
     champion = find_champion(paths.release_store, features, models)
     candidate = FunnelModels(features, **models)
-    outcomes = {"funnel": _run(candidate, window, config, candidates, pool_size(config.off_policy, window.impressions))}
+    sizes = candidates, history_candidates
+    outcomes = {"funnel": _run(candidate, window, config, sizes, pool_size(config.off_policy, window.impressions))}
     if champion.models is not None:
         report_progress("the live release on the same rows")
-        outcome = _run(champion.models, window, config, candidates)
+        outcome = _run(champion.models, window, config, sizes)
         champion = settle_champion(champion, outcomes["funnel"], outcome)
         if champion.state == "compared":
             outcomes["champion"] = outcome
@@ -192,17 +200,20 @@ class _Parts:
         }
 
 
-def _run(models: FunnelModels, window: Window, config: EvaluateConfig, candidates: int, pool: int = 0) -> FunnelOutcome:
+def _run(
+    models: FunnelModels, window: Window, config: EvaluateConfig, sizes: tuple[int, int], pool: int = 0
+) -> FunnelOutcome:
     return run_funnel(
         models,
         window.moments,
         window.targets,
         window.item_features,
         window.catalogue,
-        candidates,
+        sizes[0],
         config.item_refresh_seconds,
         pool,
         window.item_vectors,
+        sizes[1],
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components.evaluate.moments import Moments
 from feature_repo.as_of import join_as_of
@@ -16,6 +17,7 @@ from feature_repo.spec import FeatureSpec
 from feature_repo.tables import TIMESTAMP
 
 _ROWS_AT_ONCE = 400_000
+_NOTHING = np.empty(0, np.int64)
 _MOMENTS_AT_ONCE = 64
 _NUMBERS_A_ROW = 32
 """About how wide a row of item features is without the embeddings that items come with."""
@@ -82,6 +84,7 @@ def run_funnel(
     refresh_seconds: int,
     pool: int = 0,
     item_vectors: Path | None = None,
+    history_candidates: int = 0,
 ) -> FunnelOutcome:
     """Retrieval over the unseen corpus, then the ranker on what retrieval hands on.
 
@@ -95,6 +98,7 @@ def run_funnel(
         refresh_seconds: items' features and vectors are those of the last multiple of this before the moment.
         pool: how many of the best items of every moment to give back.
         item_vectors: file with the embeddings that items come with; needed where a model takes one.
+        history_candidates: how many of the user's own items join the candidates where items are consumed repeatedly.
     """
     count = len(moments.users)
     seconds = moments.timestamps // 1_000_000
@@ -106,6 +110,7 @@ def run_funnel(
     ranks = np.full(len(targets[0]), np.inf)
     top_items = np.full((len(targets[0]), 10), -1, np.int64)
     probabilities: list[np.ndarray] = [np.empty(0)] * count
+    own = _own_items(models.spec, moments, catalogue, history_candidates)
     pools = Pools(np.full((count, pool), -1, np.int64), np.zeros((count, pool)), np.zeros((count, pool)))
 
     def score(some: np.ndarray, items: Arrays, vectors: np.ndarray) -> None:
@@ -114,12 +119,16 @@ def run_funnel(
         for row, moment in enumerate(some):
             corpus[row, moments.excluded[moment]] = -np.inf
         order = np.argsort(-corpus, axis=1, kind="stable")
-        width = min(candidates, len(catalogue))
-        most = max(len(moments.impressions[moment]) for moment in some)
-        # The impressions ride along behind the candidates; their padding is scored and dropped.
-        rows = np.zeros((len(some), width + most), np.int64)
-        rows[:, :width] = order[:, :width]
+        lists = []
         for row, moment in enumerate(some):
+            retrieved = order[row, : min(candidates, len(catalogue) - len(moments.excluded[moment]))]
+            lists.append(np.concatenate([retrieved, own[moment][~np.isin(own[moment], retrieved)]]))
+        width = max(len(chosen) for chosen in lists)
+        most = max(len(moments.impressions[moment]) for moment in some)
+        # The impressions ride along behind the candidates; the padding of both is scored and dropped.
+        rows = np.zeros((len(some), width + most), np.int64)
+        for row, moment in enumerate(some):
+            rows[row, : len(lists[row])] = lists[row]
             shown = moments.impressions[moment]
             rows[row, width : width + len(shown)] = shown
         outputs = models.ranker.score_many(
@@ -132,7 +141,7 @@ def run_funnel(
         for row, moment in enumerate(some):
             probabilities[moment] = outputs["probability"][row, width : width + len(moments.impressions[moment])]
             length = len(catalogue) - len(moments.excluded[moment])
-            chosen = rows[row, : min(width, length)]
+            chosen = lists[row]
             best = np.argsort(-outputs["score"][row, : len(chosen)], kind="stable")
             answer = chosen[best]
             kept = best[:pool]
@@ -166,6 +175,23 @@ def run_funnel(
         np.concatenate(moments.labels),
         pools if pool else None,
     )
+
+
+def _own_items(spec: FeatureSpec, moments: Moments, catalogue: pa.Array, most: int) -> list[np.ndarray]:
+    """For each moment the catalogue rows of the user's latest items, the newest of each history first.
+
+    Histories that only filter are no part of the examples, so these are the ones that models take.
+    """
+    histories = [f for f in spec.user_histories() if f.name in moments.rows.column_names]
+    if not (moments.repeat and most and histories):
+        return [_NOTHING] * len(moments.users)
+    arrays = to_arrays(histories, moments.rows)
+    longest = max(feature.length or 0 for feature in histories)
+    # By place first, so that histories take turns.
+    columns = [arrays[f.name][:, place] for place in range(longest) for f in histories if place < (f.length or 0)]
+    ids = np.stack(columns, axis=1)
+    found = pc.index_in(pa.array(ids.ravel(), pa.string()), catalogue).fill_null(-1).to_numpy().reshape(ids.shape)
+    return [np.array(list(dict.fromkeys(row[row >= 0].tolist()))[:most], np.int64) for row in found]
 
 
 def _places(order: np.ndarray, items: int) -> np.ndarray:

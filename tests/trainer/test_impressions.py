@@ -34,13 +34,13 @@ def tables(tmp_path_factory):
     return folder, splits, catalogue, Towers(folder / "user_tower", folder / "item_tower")
 
 
-def lists(tables, config):
+def lists(tables, config, spec=SPEC):
     _, (train, *_), catalogue, towers = tables
     preprocessing = learn_preprocessing(SPEC, "ranking", train)
     engagements = Engagements.read((train.path,), catalogue.item_ids)
-    retrieved = RetrievedNegatives(SPEC, catalogue, towers, engagements, config.sampled_negatives.retrieval_depth)
+    retrieved = RetrievedNegatives(spec, catalogue, towers, engagements, config.sampled_negatives.retrieval_depth)
     return ImpressionLists(
-        SPEC,
+        spec,
         config,
         preprocessing,
         make_ranker(SPEC, preprocessing, config),
@@ -166,3 +166,24 @@ def test_a_ranker_that_has_not_been_trained_on_scores_as_its_parent(tables, tmp_
     assert child.validation_auc == pytest.approx(first.validation_auc, abs=1e-6)
     assert child.validation_ndcg == pytest.approx(first.validation_ndcg, abs=1e-6)
     assert "started from release 3" in capsys.readouterr().out
+
+
+def test_what_a_user_had_is_a_negative_where_items_are_consumed_repeatedly(tables):
+    train = tables[1][0]
+    rows = train.with_features(SPEC.all).part(0)
+    config = RANKING.model_copy(
+        update={"sampled_negatives": SampledNegatives(number=6, from_retrieval=0.5, retrieval_depth=8)}
+    )
+    once = lists(tables, config).prepare(rows, 0)
+    spec = SPEC.model_copy(update={"consumption": "repeatedly"})
+    again = lists(tables, config, spec).prepare(rows, 0)
+    # Every sampled item counts but the one that was shown.
+    assert (again["usable"][:, 1:] == (again["codes"][:, 1:] != again["codes"][:, :1])).all()
+    assert again["usable"][-20:].mean() > once["usable"][-20:].mean()
+    # Retrieval hands on what users had, too: nothing is missing at the end of the corpus.
+    codes = {user: set() for user in np.unique(rows.user_ids)}
+    repeated = 0
+    for row, (user, own) in enumerate(zip(rows.user_ids, again["codes"][:, 0], strict=True)):
+        repeated += len(codes[user] & set(again["codes"][row, 4:].tolist()))
+        codes[user].add(int(own))
+    assert repeated > 10

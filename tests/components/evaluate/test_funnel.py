@@ -23,6 +23,7 @@ from tests.trainer.tiny_tables import DAY, SPEC, write_tables
 from trainer.config import RankingConfig, RetrievalConfig
 from trainer.off_policy_config import OffPolicyConfig
 
+REPEATEDLY = SPEC.model_copy(update={"consumption": "repeatedly"})
 CONFIG = EvaluateConfig(
     bootstrap_samples=20,
     item_refresh_seconds=86_400,
@@ -242,6 +243,25 @@ def test_what_a_user_had_is_ranked_where_items_are_consumed_repeatedly(folder):
     # The whole catalogue is in every answer.
     assert (np.sort(outcome.top_items[:, :8], axis=1) == np.arange(8)).all()
     assert (outcome.ranks <= 8).all()
+
+
+def test_what_a_user_had_lately_joins_the_candidates_where_items_are_consumed_repeatedly(folder):
+    item_features, catalogue, _, moments = window(folder)
+    models = FunnelModels(REPEATEDLY, *(folder / name for name in ("user_tower", "item_tower", "ranker")))
+    repeated = replace(moments, repeat=True)
+    targets = repeated.queries()
+    given = item_features, catalogue, 1, 86_400
+    alone = run_funnel(models, repeated, targets, *given)
+    assert ((alone.top_items >= 0).sum(axis=1) == 1).all()
+    joined = run_funnel(models, repeated, targets, *given, history_candidates=2)
+    ids = np.array(catalogue.to_pylist(), object)
+    for query, moment in enumerate(targets[0]):
+        own = set(moments.rows.column("last_items")[int(moment)].as_py()[:2])
+        answered = {str(ids[item]) for item in joined.top_items[query] if item >= 0}
+        assert answered == own | {str(ids[alone.top_items[query, 0]])}
+    # Consumed once, nobody's own items are candidates.
+    once = run_funnel(models, moments, moments.queries(), *given, history_candidates=2)
+    assert ((once.top_items >= 0).sum(axis=1) == 1).all()
 
 
 def test_feature_that_cannot_be_grouped_by_is_refused_before_any_model_is_loaded(folder, tmp_path):
