@@ -110,18 +110,3 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
         columns = np.broadcast_to(np.arange(k), scores.shape)
     order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
     return np.take_along_axis(columns, order, axis=1)
-
-
-def candidate_ranks(scores: np.ndarray, candidates: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Rank of each query's relevant item among its candidates.
-
-    Args:
-        scores: [n, k] of the candidates; -inf for what may not be shown.
-        candidates: [n, k] codes.
-        targets: [n] codes.
-
-    Returns:
-        [n] float64; 1 is first, inf for an item that is not among the candidates.
-    """
-    hits = candidates == targets[:, None]
-    return np.where(hits.any(axis=1), ranks_of_targets(scores, hits.argmax(axis=1)), np.inf)

@@ -1,6 +1,7 @@
 """What is decided on validation rows: the ranker's best epoch and the weights of the parts of its final logit."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from feature_repo.columns import Arrays
 from feature_repo.spec import FeatureSpec
-from trainer.candidates import Queries, candidate_ranks, retrieve
+from trainer.candidates import Queries, retrieve
 from trainer.catalogue import Catalogue
 from trainer.config import RankingConfig
 from trainer.engagements import Engagements
@@ -58,6 +59,11 @@ class _Part:
     retrieval_scores: np.ndarray
     similarity: np.ndarray
     targets: np.ndarray
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        """[q, k] bool: which candidate is the one asked for."""
+        return self.candidates == self.targets[:, None]
 
 
 class Selection:
@@ -108,14 +114,17 @@ class Selection:
         queries = 0
         for part in self._parts:
             logits = self._score(part.requests, part.items, tf.constant(part.candidates, tf.int32))
-            finding, liking = logits.finding.numpy(), logits.liking.numpy()
-            queries += len(finding)
+            queries += len(part.targets)
+            rows = np.flatnonzero(part.hits.any(axis=1))
+            own = part.hits[rows].argmax(axis=1)
             # What lies beyond the end of the corpus stays there, with a weight of 0 too.
-            beyond = np.isneginf(part.retrieval_scores)
-            retrieved = np.where(beyond, 0.0, part.retrieval_scores)
+            finding = np.where(np.isneginf(part.retrieval_scores), -np.inf, logits.finding.numpy())[rows]
+            retrieved = np.where(np.isneginf(part.retrieval_scores), 0.0, part.retrieval_scores)[rows]
+            liking, similarity = logits.liking.numpy()[rows], part.similarity[rows]
             for place, weights in enumerate(choices):
-                scores = np.where(beyond, -np.inf, weights.combine(finding, liking, retrieved, part.similarity))
-                sums[place] += ndcg_at_k(candidate_ranks(scores, part.candidates, part.targets), CUTOFF).sum()
+                scores = weights.combine(finding, liking, retrieved, similarity)
+                above = (scores > np.take_along_axis(scores, own[:, None], axis=1)).sum(axis=1)
+                sums[place] += ndcg_at_k(above + 1.0, CUTOFF).sum()
         best = int(sums.argmax())
         return choices[best], float(sums[best] / max(queries, 1))
 

@@ -4,7 +4,7 @@ import pytest
 
 from feature_repo.tables import TIMESTAMP
 from tests.trainer.tiny_tables import SPEC
-from trainer.candidates import Queries, candidate_ranks, retrieve, top_k
+from trainer.candidates import Queries, retrieve, top_k
 from trainer.catalogue import Catalogue
 from trainer.engagements import Engagements
 
@@ -75,9 +75,3 @@ def test_retrieval_keeps_what_the_query_wants_again(catalogue):
 def test_top_k_is_ordered_and_stable():
     assert top_k(np.array([[1.0, 3.0, 2.0, 3.0]]), 3).tolist() == [[1, 3, 2]]
     assert top_k(np.array([[1.0, 2.0]]), 5).tolist() == [[1, 0]]
-
-
-def test_candidate_ranks_are_infinite_for_what_was_not_handed_on():
-    scores = np.array([[0.1, 0.9], [0.1, 0.9], [0.2, -np.inf]])
-    candidates = np.array([[5, 6], [5, 6], [5, 6]])
-    assert candidate_ranks(scores, candidates, np.array([5, 7, 6])).tolist() == [2, np.inf, np.inf]
