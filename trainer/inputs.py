@@ -20,6 +20,9 @@ MAX_TOKENS = 12
 ENCODE_ROWS = 16_384
 """Rows that are preprocessed at a time before training."""
 
+NO_VALUE = "\x1f"
+"""Stands in an empty vocabulary; a trailing zero byte would be stripped by NumPy."""
+
 FIRST_KNOWN = 2
 """Smallest index of a vocabulary that means one value: 0 is "nothing", 1 stands for all that are unknown."""
 
@@ -70,7 +73,7 @@ class Preprocessing:
                         f"add the stage to `used_by` of {owner!r} or give {feature.name} a vocabulary of its own"
                     )
                 # The lookup needs at least one value; an empty vocabulary knows only what no request can carry.
-                known = vocabularies[owner] or ["\x00"]
+                known = vocabularies[owner] or [NO_VALUE]
                 self.lookups[owner] = tf.keras.layers.StringLookup(vocabulary=known, mask_token="")
                 self.vocabularies[owner] = known
                 self.sizes[owner] = len(known) + FIRST_KNOWN

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer.examples import microseconds
+
 _NOTHING = np.empty(0, np.int64)
 
 
@@ -155,11 +157,6 @@ def find_moments(impressions: pa.Table, events: PastEvents, catalogue: pa.Array,
         labels=[labels[group] for group in groups],
         repeat=repeat,
     )
-
-
-def microseconds(timestamps: pa.ChunkedArray) -> np.ndarray:
-    """[n] int64 microseconds since the epoch."""
-    return pc.cast(pc.cast(timestamps, pa.timestamp("us", tz="UTC")), pa.int64()).to_numpy()
 
 
 def _rows_by_user(users: np.ndarray) -> dict[str, np.ndarray]:

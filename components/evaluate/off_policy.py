@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.evaluate.funnel import Pools
-from components.evaluate.moments import Moments, microseconds
+from components.evaluate.moments import Moments
 from components.page import Html, heading, table
+from trainer.examples import microseconds
 from trainer.metrics import Interval
 from trainer.off_policy import LoggedDecisions, epsilon_greedy_policy, evaluate_policy, softmax_policy
 from trainer.off_policy_config import OffPolicyConfig

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.evaluate.moments import Moments, PastEvents, find_moments, microseconds, read_events
+from components.evaluate.moments import Moments, PastEvents, find_moments, read_events
 from feature_repo.errors import DataError
 from feature_repo.item_vectors import ITEM_VECTORS
+from trainer.examples import microseconds
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,12 @@ def test_vocabulary_tells_nothing_from_unknown_from_known():
     assert encode({"item_id": strings("", "never seen", "b", "a")})["item_id"].tolist() == [0, 1, 2, 3]
 
 
+def test_a_vocabulary_without_values_knows_nothing():
+    color = feature("color", "categorical")
+    encode = Preprocessing([color], {"color": []}, {}).encode
+    assert encode({"color": strings("", "red")})["color"].tolist() == [0, 1]
+
+
 def test_history_reads_the_vocabulary_it_shares():
     preprocessing = Preprocessing([ITEM, HISTORY], {"item_id": ["b", "a"]}, {})
     assert preprocessing.encode({"last": np.array([["a", "b", ""]], object)})["last"].tolist() == [[3, 2, 0]]

@@ -2,11 +2,10 @@
 
 import tensorflow as tf
 
+from trainer.inputs import FIRST_KNOWN
+
 ABSENT = -1e9
 """Attention logit of padding."""
-
-FIRST_KNOWN = 2
-"""Smallest index of a vocabulary that means one item; below it are "nothing" and "unknown", which all others share."""
 
 
 class TargetAttention(tf.keras.layers.Layer):
